@@ -1,0 +1,234 @@
+"""`HRMAgent`: a trained network that plays the environments (`predict`) and solves many puzzles at once (`solve`)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from hrm_gym.agents.backbones import build_network
+from hrm_gym.agents.device_puzzles import DevicePuzzles, GridCode
+from hrm_gym.agents.devices import choose_device
+from hrm_gym.agents.halting import HaltingStrategy, halting_strategy
+from hrm_gym.agents.network import NetworkConfig, RecursiveNetwork
+from hrm_gym.agents.published import load_weights, read_state_dict
+from hrm_gym.agents.solving import Solutions, as_tensor, solve_in_slots
+from hrm_gym.agents.thinking import Carry, think_one_step
+from hrm_gym.envs.errors import CheckpointError, ConfigError, PuzzleError
+from hrm_gym.envs.family import Family
+from hrm_gym.envs.puzzles import Puzzles
+from hrm_gym.envs.registry import make_family
+
+FORMAT = 1
+DESCRIPTION_FILE = "agent.json"
+WEIGHTS_FILE = "weights.safetensors"
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+class HRMAgent:
+    """An agent for one family of puzzles.
+
+    Args:
+        network: any backbone; it is moved to `device` and set to evaluation.
+        family: the puzzles it knows.
+        max_steps: it halts at this step at the latest.
+        halting: a strategy or its text, such as "q" or "fixed(8)"; used by `predict`, and by `solve` unless given there.
+        device: "auto", "cpu", "cuda" or "mps".
+        description: what `save` writes beside the weights (how the family is made, where the agent comes from).
+
+    Raises:
+        ConfigError: unknown strategy, or a network of another size than the family's grids.
+        DeviceError: the device is not there.
+    """
+
+    def __init__(
+        self,
+        network: RecursiveNetwork,
+        family: Family,
+        max_steps: int = 16,
+        halting: str | HaltingStrategy = "q",
+        device: str | torch.device = "auto",
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        if network.config.cells != family.cells or network.config.vocabulary != family.vocabulary:
+            raise ConfigError(
+                f"the network is for {network.config.cells} cells and {network.config.vocabulary} tokens; "
+                f"{family.name} {family.shape[0]} x {family.shape[1]} has {family.cells} and {family.vocabulary}"
+            )
+        self.device = choose_device(device) if isinstance(device, str) else device
+        self.network = network.to(self.device).eval()
+        self.family = family
+        self.max_steps = max_steps
+        self.halting = halting_strategy(halting)
+        self.description = dict(description or {})
+        self.code = GridCode(family, self.device)
+
+    # -- one step in an environment ------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        observation: Mapping[str, Any],
+        state: Carry | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray, Carry]:
+        """One step of thought, with the signature of a recurrent policy of Stable-Baselines3.
+
+        Args:
+            observation: of one environment (`question` uint8[H, W]) or of B (`question` uint8[B, H, W]).
+            state: what the last call returned; None at the start.
+            episode_start: bool[B], environments that have just been reset. Where None, an observation at step 0 is a start.
+            deterministic: the agent always is; the argument stands for the signature's sake.
+
+        Returns:
+            Actions int64[cells + 1] (or [B, cells + 1]), and the state for the next call. `state.values` holds the values of halting
+            and continuing, for `env.unwrapped.note_values`.
+
+        Raises:
+            PuzzleError: questions that do not fit the family.
+        """
+        question = np.asarray(observation["question"])
+        single = question.ndim == 2
+        questions = self.family.check_grids(question)
+        count = len(questions)
+        starts = np.atleast_1d(np.asarray(observation["step"] if episode_start is None else episode_start))
+        starts = starts == 0 if episode_start is None else starts.astype(bool)
+        if starts.shape != (count,):
+            raise PuzzleError(f"episode_start has shape {starts.shape}; expected ({count},), one for each observation")
+
+        flat = as_tensor(questions.reshape(count, -1), self.device)
+        ids = as_tensor(np.atleast_1d(np.asarray(observation.get("task", np.zeros(count)))).astype(np.int64), self.device)
+        if state is None or len(state.step) != count:
+            state = Carry.start(self.network, self.code, flat, ids, torch.arange(count, device=self.device), self.halting.memory_size)
+        elif starts.any():
+            # a new episode counts as a new puzzle, so that random strategies do not repeat themselves
+            state.restart(self.network, self.code, as_tensor(starts, self.device), flat, ids, state.puzzle + count)
+        solved = self._solved_by_rules(questions) if self.halting.needs & {"verified", "correct"} else None
+        thought = think_one_step(self.network, self.code, state, self.halting.needs, self.max_steps, solved)
+        halt = self.halting.halt(thought) | (state.step >= self.max_steps)
+        state.values = torch.sigmoid(torch.stack((thought.q_halt, thought.q_continue), dim=1)).cpu().numpy()
+        actions = torch.cat((state.draft.long(), halt.long().unsqueeze(1)), dim=1).cpu().numpy()
+        return (actions[0] if single else actions), state
+
+    def _solved_by_rules(self, questions: np.ndarray) -> Callable[[Tensor, Tensor], Tensor]:
+        """Verification of drafts for questions that come without an answer."""
+        if not self.family.has_rules:
+            raise ConfigError(f"halting {self.halting} needs rules to check a draft by; {self.family.name} has none in an episode")
+        puzzles = self.family.puzzles_from_questions(questions)
+
+        def solved(_: Tensor, drafts: Tensor) -> Tensor:
+            grids = drafts.cpu().numpy().reshape(-1, *self.family.shape)
+            return as_tensor(self.family.verify(puzzles, grids), self.device)
+
+        return solved
+
+    # -- many puzzles --------------------------------------------------------------------------------------------------
+
+    def solve(
+        self,
+        questions: np.ndarray | Puzzles,
+        halting: str | HaltingStrategy | None = None,
+        max_steps: int | None = None,
+        slots: int = 256,
+        progress: Callable[[int], None] | None = None,
+    ) -> Solutions:
+        """Solve many puzzles in a pool of slots that are refilled when a puzzle halts.
+
+        Args:
+            questions: uint8[N, H, W], or `Puzzles` (which saves solving them again for their facts).
+            halting: a strategy or its text; None: the agent's own.
+            max_steps: None: the agent's own.
+            slots: puzzles in thought at once.
+            progress: called with the number of finished puzzles.
+
+        Raises:
+            PuzzleError: questions that do not fit the family, or that have no or several solutions.
+            ConfigError: unknown strategy.
+        """
+        strategy = self.halting if halting is None else halting_strategy(halting)
+        if max_steps is not None and max_steps < 1:
+            raise ConfigError(f"max_steps is {max_steps}; expected at least 1")
+        if slots < 1:
+            raise ConfigError(f"slots is {slots}; expected at least 1")
+        if not isinstance(questions, Puzzles):
+            questions = self.family.puzzles_from_questions(self.family.check_grids(questions))
+        self.family.check_grids(questions.questions)
+        on_device = DevicePuzzles(self.family, questions, self.device)
+        return solve_in_slots(self.network, questions, on_device, strategy, max_steps or self.max_steps, slots, progress)
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `agent.json` and `weights.safetensors` into `folder`, each whole or not at all."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        description = {"format": FORMAT, "max_steps": self.max_steps, "network": self.network.config.to_dict(), **self.description}
+        description |= {"family": self.family.name, "size": self.family.shape[0]}
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        write_whole(folder / WEIGHTS_FILE, save(weights))
+        write_whole(folder / DESCRIPTION_FILE, json.dumps(description, indent=2).encode())
+        return folder
+
+    @staticmethod
+    def from_pretrained(name_or_path: str | Path, device: str = "auto", halting: str | HaltingStrategy | None = None) -> HRMAgent:
+        """An agent from a folder that `save` or a training run wrote, or one that comes with the package, by name.
+
+        Args:
+            name_or_path: the folder, or the name.
+            device: "auto", "cpu", "cuda" or "mps".
+            halting: a strategy or its text; None: what the agent was trained with.
+
+        Raises:
+            CheckpointError: no such agent, or a broken file.
+            DeviceError: the device is not there.
+        """
+        folder = find_agent(name_or_path)
+        try:
+            description = json.loads((folder / DESCRIPTION_FILE).read_text())
+            network = build_network(NetworkConfig.from_dict(description["network"]))
+            family = make_family(description["family"], int(description["size"]))
+            max_steps = int(description["max_steps"])
+            halting = str(description.get("halting", "q")) if halting is None else halting
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, ConfigError):
+                raise CheckpointError(f"{folder / DESCRIPTION_FILE}: {error}") from None
+            raise CheckpointError(f"{folder / DESCRIPTION_FILE} is not an agent's description ({type(error).__name__}: {error})") from None
+        load_weights(network, read_state_dict(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
+        extra = {key: value for key, value in description.items() if key not in ("format", "max_steps", "network")}
+        return HRMAgent(network, family, max_steps, halting, device, extra)
+
+
+def find_agent(name_or_path: str | Path) -> Path:
+    """The folder that holds the agent called so: a folder with `agent.json`, a run folder, or the name of one in the package.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    given = Path(name_or_path)
+    for folder in (given, given / "agent", PRETRAINED / str(name_or_path)):
+        if (folder / DESCRIPTION_FILE).is_file():
+            return folder
+    known = sorted(path.parent.name for path in PRETRAINED.glob(f"*/{DESCRIPTION_FILE}"))
+    raise CheckpointError(
+        f"no agent at {str(name_or_path)!r}; expected a run folder, a folder with {DESCRIPTION_FILE}, or one of {', '.join(known) or 'none'}"
+    )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees either the old content or all of the new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

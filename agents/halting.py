@@ -1,0 +1,178 @@
+"""When to stop thinking: the halting strategies.
+
+A strategy looks at a batch of thoughts and says which halt. It is the same object in `HRMAgent.predict`, in `HRMAgent.solve` and on
+recorded trajectories. A user's own:
+
+    class Confident(HaltingStrategy):
+        needs = frozenset({"confidence"})
+        def halt(self, thought):
+            return thought.confidence > 0.99
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hrm_gym.agents.thought import Thought
+from hrm_gym.envs.errors import ConfigError
+
+
+class HaltingStrategy(ABC):
+    """Says which puzzles of a batch halt.
+
+    Attributes:
+        name: as it stands in tables.
+        needs: the features of `Thought` that have to be computed for it (names of `agents.thought.FEATURES`).
+        memory_size: numbers per puzzle that it may keep in `thought.memory` from step to step.
+    """
+
+    name: str = ""
+    needs: frozenset[str] = frozenset()
+    memory_size: int = 0
+
+    @abstractmethod
+    def halt(self, thought: Thought) -> Tensor:
+        """bool[B]: which halt now. At `max_steps` the agent halts whatever the strategy says."""
+
+    def __str__(self) -> str:
+        return self.name or type(self).__name__
+
+
+class Fixed(HaltingStrategy):
+    """Always the same number of steps: what HRM and TRM do at evaluation."""
+
+    def __init__(self, steps: int) -> None:
+        if steps < 1:
+            raise ConfigError(f"fixed({steps}): expected at least 1 step")
+        self.steps = steps
+        self.name = f"fixed({steps})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        return thought.step >= self.steps
+
+
+class QLearned(HaltingStrategy):
+    """Halt when Q-halt is above Q-continue: the policy that HRM learns."""
+
+    name = "q"
+
+    def halt(self, thought: Thought) -> Tensor:
+        return thought.q_halt > thought.q_continue
+
+
+class QHalt(HaltingStrategy):
+    """Halt when sigmoid(Q-halt) is above `threshold`; TRM's rule is a threshold of 1/2, and it needs no continue head."""
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        if not 0.0 < threshold < 1.0:
+            raise ConfigError(f"q-halt({threshold:g}): expected a probability between 0 and 1")
+        self.threshold = threshold
+        self.name = f"q-halt({threshold:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        return torch.sigmoid(thought.q_halt) > self.threshold
+
+
+class StableDraft(HaltingStrategy):
+    """Halt when the draft has not changed for `patience` steps in a row (PABEE, 2006.04152)."""
+
+    def __init__(self, patience: int = 2) -> None:
+        if patience < 1:
+            raise ConfigError(f"stable({patience}): expected at least 1 step")
+        self.patience = patience
+        self.name = f"stable({patience})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        return thought.unchanged_steps >= self.patience
+
+
+class Verifier(HaltingStrategy):
+    """Halt as soon as the rules accept the draft. Uses the environment's checker, no label."""
+
+    name = "verifier"
+    needs = frozenset({"verified"})
+
+    def halt(self, thought: Thought) -> Tensor:
+        assert thought.verified is not None
+        return thought.verified
+
+
+class Random(HaltingStrategy):
+    """Halt with probability `probability` at every step; a function of seed, puzzle and step, whatever the batch is."""
+
+    def __init__(self, probability: float = 0.25, seed: int = 0) -> None:
+        if not 0.0 <= probability <= 1.0:
+            raise ConfigError(f"random({probability:g}): expected a probability 0..1")
+        self.probability = probability
+        self.seed = seed
+        self.name = f"random({probability:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        return hashed_uniform(self.seed, thought.puzzle, thought.step) < self.probability
+
+
+class Oracle(HaltingStrategy):
+    """Halt at the first correct draft: looks at the reward, so it is an upper line for others, not a strategy."""
+
+    name = "oracle"
+    needs = frozenset({"correct"})
+
+    def halt(self, thought: Thought) -> Tensor:
+        assert thought.correct is not None
+        return thought.correct
+
+
+def hashed_uniform(seed: int, puzzle: Tensor, step: Tensor) -> Tensor:
+    """Numbers in [0, 1) that look random and are a function of the three integers alone: float64[B]."""
+    x = (puzzle * 1_000_003 + step * 8_191 + seed * 131_071 + 12_345) & 0x7FFFFFFF
+    for _ in range(2):  # two rounds of a 31-bit xor-shift-multiply mix; products stay below 2^62
+        x = ((x ^ (x >> 16)) * 73_244_475) & 0x7FFFFFFF
+        x = ((x ^ (x >> 15)) * 295_559_667) & 0x7FFFFFFF
+    return (x ^ (x >> 16)).double() / 2**31
+
+
+STRATEGIES: dict[str, Callable[..., HaltingStrategy]] = {
+    "fixed": Fixed,
+    "q": QLearned,
+    "q-halt": QHalt,
+    "stable": StableDraft,
+    "verifier": Verifier,
+    "random": Random,
+    "oracle": Oracle,
+}
+
+
+def register_strategy(name: str, make: Callable[..., HaltingStrategy]) -> None:
+    """Make a strategy known by name to `halting=`, `hrm-gym compare` and `evaluate`; `name(1, 0.5)` calls `make(1, 0.5)`."""
+    STRATEGIES[name] = make
+
+
+def halting_strategy(strategy: str | HaltingStrategy) -> HaltingStrategy:
+    """A strategy from its text, `"q"`, `"fixed(8)"`, `"stable(2)"`; a strategy is returned as it is.
+
+    Raises:
+        ConfigError: unknown name, or arguments that do not fit.
+    """
+    if isinstance(strategy, HaltingStrategy):
+        return strategy
+    name, bracket, rest = strategy.strip().partition("(")
+    if name not in STRATEGIES or (bracket and not rest.endswith(")")):
+        raise ConfigError(f"halting strategy {strategy!r} is unknown; expected one of {', '.join(STRATEGIES)}, such as fixed(8)")
+    try:
+        arguments = [_number(text) for text in rest[:-1].split(",") if text.strip()]
+        return STRATEGIES[name](*arguments)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"halting strategy {strategy!r} has arguments that do not fit {name}; write for example fixed(8)") from None
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

@@ -1,0 +1,16 @@
+"""hrm-gym: reasoning puzzles as Gymnasium environments, and an agent that thinks in cycles and learns when to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
+if not (_HERE / "envs").is_dir():
+    # In a checkout envs/, agents/ and train/ lie beside this folder; an installed package holds them inside.
+    __path__.append(str(_HERE.parent))
+
+from hrm_gym.registration import register_environments  # noqa: E402  (needs the path above)
+
+__version__ = "0.1.0"
+
+register_environments()

