@@ -69,6 +69,7 @@ class HRMAgent:
         self.halting = halting_strategy(halting)
         self.description = dict(description or {})
         self.code = GridCode(family, self.device)
+        self.ids_per_task = int(self.description.get("ids_per_task", 1))
 
     # -- one step in an environment ------------------------------------------------------------------------------------
 
@@ -104,7 +105,7 @@ class HRMAgent:
             raise PuzzleError(f"episode_start has shape {starts.shape}; expected ({count},), one for each observation")
 
         flat = as_tensor(questions.reshape(count, -1), self.device)
-        ids = as_tensor(np.atleast_1d(np.asarray(observation.get("task", np.zeros(count)))).astype(np.int64), self.device)
+        ids = as_tensor(np.atleast_1d(np.asarray(observation.get("task", np.zeros(count)))).astype(np.int64), self.device) * self.ids_per_task
         if state is None or len(state.step) != count:
             state = Carry.start(self.network, self.code, flat, ids, torch.arange(count, device=self.device), self.halting.memory_size)
         elif starts.any():
@@ -160,8 +161,12 @@ class HRMAgent:
         if not isinstance(questions, Puzzles):
             questions = self.family.puzzles_from_questions(self.family.check_grids(questions))
         self.family.check_grids(questions.questions)
-        on_device = DevicePuzzles(self.family, questions, self.device)
+        on_device = self.on_device(questions)
         return solve_in_slots(self.network, questions, on_device, strategy, max_steps or self.max_steps, slots, progress)
+
+    def on_device(self, puzzles: Puzzles) -> DevicePuzzles:
+        """`puzzles` on the agent's device, with the puzzle ids that its network knows them by."""
+        return DevicePuzzles(self.family, puzzles, self.device, self.ids_per_task)
 
     # -- files ---------------------------------------------------------------------------------------------------------
 

@@ -40,21 +40,29 @@ class GridCode:
 class DevicePuzzles:
     """N puzzles on a device.
 
+    Args:
+        ids_per_task: rows of the puzzle embedding that each task has (ARC: one for each of its augmentations); the first is used.
+
     Attributes:
         questions, answers: uint8[N, cells].
         facts: the puzzles' one-number facts, tensors [N].
-        puzzle_ids: int64[N], rows of the puzzle embedding (ARC: the task), zero where the family has none.
+        puzzle_ids: int64[N], rows of the puzzle embedding: the fact `puzzle_id` where there is one (training), else task times
+            `ids_per_task` (ARC), else 0.
     """
 
-    def __init__(self, family: Family, puzzles: Puzzles, device: torch.device) -> None:
+    def __init__(self, family: Family, puzzles: Puzzles, device: torch.device, ids_per_task: int = 1) -> None:
         self.code = GridCode(family, device)
-        self.questions = torch.from_numpy(puzzles.questions.reshape(len(puzzles), -1)).to(device)
-        self.answers = torch.from_numpy(puzzles.answers.reshape(len(puzzles), -1)).to(device)
+        self.questions = torch.from_numpy(puzzles.questions.reshape(len(puzzles), family.cells)).to(device)
+        self.answers = torch.from_numpy(puzzles.answers.reshape(len(puzzles), family.cells)).to(device)
         self.facts = {
             name: torch.from_numpy(np.ascontiguousarray(values)).to(device) for name, values in puzzles.facts.items() if values.ndim == 1
         }
-        task = self.facts.get("task")
-        self.puzzle_ids = torch.zeros(len(puzzles), dtype=torch.int64, device=device) if task is None else task.long()
+        if "puzzle_id" in self.facts:
+            self.puzzle_ids = self.facts["puzzle_id"].long()
+        elif "task" in self.facts:
+            self.puzzle_ids = self.facts["task"].long() * ids_per_task
+        else:
+            self.puzzle_ids = torch.zeros(len(puzzles), dtype=torch.int64, device=device)
 
     def __len__(self) -> int:
         return len(self.questions)

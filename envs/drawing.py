@@ -179,7 +179,7 @@ def import_pygame() -> Any:
     except ImportError as error:
         from gymnasium.error import DependencyNotInstalled
 
-        raise DependencyNotInstalled('pygame is not installed; drawing needs it: pip install "hrm-gym[render]"') from error
+        raise DependencyNotInstalled("pygame is not installed; drawing needs it: pip install pygame-ce") from error
     return pygame
 
 
@@ -354,7 +354,7 @@ def _tile(style: CellStyle, pitch: int, letter_px: int, given: bool, changed: bo
     if wrong and not paper:
         _ring(face, inset, thickness, WRONG_INK)
         inset += thickness
-    if inset and not paper and side - 2 * inset >= 8:
+    if inset and not paper and not style.text and side - 2 * inset >= 8:
         _ring(face, inset, 1, INK if _luminance(style.fill) > 90 else BACKGROUND)  # keeps the ring apart from a like fill
 
     if style.text:
@@ -736,8 +736,7 @@ def text(scene: Scene) -> str:
             given, made = ([_characters(family, row) for row in grid] for grid in grids)
             lines += _beside(given, made, between="  ->  ")
     left, right = _text_board(family, question, None), _text_board(family, draft, codes)
-    width = _visible(left[0])
-    lines += [f"{'question':<{width}}     draft", *_beside(left, right, between="     ")]
+    lines += _beside(["question", *left], ["draft", *right], between="     ")
     facts = []
     if changed is not None:
         facts.append(f"changed {int(changed.sum())}")

@@ -77,7 +77,7 @@ def unpack_actions(family: Family, actions: Any) -> tuple[np.ndarray, np.ndarray
     width = family.cells + 1
     if array.ndim != 2 or array.shape[1] != width:
         raise PuzzleError(
-            f"action has shape {array.shape[1:]}; expected ({width},): {family.cells} cells of the draft, then halt; pack() makes one"
+            f"action has shape {array.shape[1:]}; expected ({width},): {family.cells} cells of the draft, then halt (see pack)"
         )
     if not np.issubdtype(array.dtype, np.integer):
         raise PuzzleError(f"action has dtype {array.dtype}; expected whole numbers, as pack() makes them")
@@ -115,7 +115,7 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         ConfigError: a setting outside its range.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "ansi"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012 (as Gymnasium types it)
 
     def __init__(
         self,
@@ -266,7 +266,7 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "attempts_left": self._attempts_left,
             "puzzle_id": puzzle.ids[0],
         }
-        # without rules the rating and the figures come from the answer (ARC: its size): told at every step, they would lead to it
+        # without rules the rating and the figures come from the answer: told at every step, they would lead to it
         if self.family.has_rules or halted:
             info["rating"] = float(puzzle.ratings[0])
             figures = self.family.figures(puzzle, self._draft[None])
@@ -313,7 +313,7 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     # -- the picture -------------------------------------------------------------------------------------------------
 
     def note_values(self, halt_value: float | None, continue_value: float | None) -> None:
-        """Shows the agent's values of halting and of continuing in the picture of the step that follows; changes nothing else."""
+        """Shows the agent's values of halting and of continuing in the picture of the next step; changes nothing else."""
         self._noted = (
             None if halt_value is None else float(halt_value),
             None if continue_value is None else float(continue_value),

@@ -67,7 +67,7 @@ def _with_shared_palette(pictures: list[np.ndarray]) -> list[Image]:
     except ImportError as error:
         from gymnasium.error import DependencyNotInstalled
 
-        raise DependencyNotInstalled('Pillow is not installed; films need it: pip install "hrm-gym[render]"') from error
+        raise DependencyNotInstalled("Pillow is not installed; films need it: pip install pillow") from error
     counts: Counter[Any] = Counter()
     for picture in pictures:
         for count, colour in Image.fromarray(picture).getcolors(picture.shape[0] * picture.shape[1]) or []:

@@ -211,7 +211,7 @@ def fetch_from_hub(name: str, split: str = "all") -> tuple[Path, str]:
         from huggingface_hub import hf_hub_download
     except ImportError:
         raise SourceError(
-            f"source 'hub:{name}' needs the package huggingface_hub; install it with: pip install huggingface_hub"
+            f"source 'hub:{name}' needs the package huggingface_hub; install it with: pip install 'hrm-gym[hub]'"
         ) from None
     try:
         return Path(hf_hub_download(f"{owner}/{data_set}", file, repo_type="dataset")), split
@@ -246,6 +246,9 @@ class RowIds(Sequence[str]):
         if isinstance(index, slice):
             return RowIds(self.name, self.rows[index])
         return f"{self.name}:{self.rows[index]}"
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{self.name}:{row}" for row in self.rows.tolist())
 
     def index(self, value: str, start: int = 0, stop: int | None = None) -> int:
         """Where `value` stands, found without making the other ids. Raises ValueError if it is not there."""
@@ -340,13 +343,17 @@ def _parse_block(
     def grids(name: str) -> np.ndarray:
         first, last = field_starts[:, columns[name]], field_ends[:, columns[name]]
         lengths = last - first
+        if not len(lines):
+            return np.empty((0, *family.shape), np.uint8)
         if (lengths != family.cells).any():
             bad = int(np.argmax(lengths != family.cells))
             raise SourceError(
                 f"{path}, line {lines[bad]}: the {name} has {lengths[bad]} characters; expected {family.cells} for "
                 f"{family.shape[0]} x {family.shape[1]} cells of {family.name}"
             )
-        characters = buffer[first[:, None] + np.arange(family.cells)]
+        characters = np.lib.stride_tricks.sliding_window_view(buffer, family.cells)[
+            first
+        ]  # [N, cells], each row one piece of text
         values = table[characters]
         unknown = values == NOT_A_VALUE
         if unknown.any():

@@ -13,7 +13,7 @@ from hrm_gym.envs.errors import SourceError
 from hrm_gym.envs.family import Family
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.registry import family_and_source
-from hrm_gym.envs.sources import ListSource
+from hrm_gym.envs.sources import ListSource, Source
 from hrm_gym.envs.splits import coefficients, held_out
 from hrm_gym.envs.symmetries import Symmetries
 from hrm_gym.train.config import TrainConfig
@@ -29,12 +29,14 @@ class TrainingData:
         family: the puzzles' family.
         train, test: disjoint in their answers.
         puzzle_ids: rows of the puzzle embedding that the training puzzles use (ARC), else 0.
+        ids_per_task: how many of them each task has (ARC), else 1.
     """
 
     family: Family
     train: Puzzles
     test: Puzzles
-    puzzle_ids: int
+    puzzle_ids: int = 0
+    ids_per_task: int = 1
 
 
 def load_training_data(config: TrainConfig) -> TrainingData:
@@ -45,35 +47,46 @@ def load_training_data(config: TrainConfig) -> TrainingData:
         ConfigError: unknown settings of the source.
     """
     random = np.random.default_rng([config.seed, 1])
-    # the test puzzles do not depend on the run's seed: all runs of a preset are measured on the same ones
-    test_random = np.random.default_rng([20_260_101, 2])
     if config.family == "arc":
         return _arc_data(config, random)
-    settings = dict(config.puzzles)
-    generated = settings.get("source", "generate") == "generate"
-    family, source = family_and_source(config.family, **{"split": "train", **settings})
-    test_settings = {**settings, "split": "test"}
-    if config.test_source:
-        test_settings |= {"source": config.test_source, "split": "all"}
-    _, test_source = family_and_source(config.family, **test_settings)
-    if generated and settings.get("split", "train") != "train":
-        raise SourceError(f"puzzles.split is {settings['split']!r}; training draws from the split 'train' and tests on 'test'")
-
-    if isinstance(source, ListSource):
-        count = min(config.train_puzzles, len(source))
-        rows = np.sort(random.permutation(len(source))[:count])  # without replacement
-        train = source.puzzles.take(rows)
-    else:
-        train = source.draw(random.integers(0, 2**63, size=config.train_puzzles, dtype=np.uint64))
-    if isinstance(test_source, ListSource):
-        rows = np.sort(test_random.permutation(len(test_source))[: config.test_puzzles])
-        test = test_source.puzzles.take(rows)
-    else:
-        test = test_source.draw(test_random.integers(0, 2**63, size=config.test_puzzles, dtype=np.uint64))
+    split = config.puzzles.get("split", "train")
+    if split != "train":
+        raise SourceError(f"puzzles.split is {split!r}; training draws from the split 'train' and tests on 'test'")
+    family, source = family_and_source(config.family, **{**config.puzzles, "split": "train"})
+    train = _pick(source, config.train_puzzles, random)
+    test = load_test_puzzles(config)
     shared = {question.tobytes() for question in train.questions} & {question.tobytes() for question in test.questions}
     if shared:
         raise SourceError(f"{len(shared)} puzzles are in both training and test; give another test_source")
-    return TrainingData(family, train, test, 0)
+    return TrainingData(family, train, test)
+
+
+def load_test_puzzles(config: TrainConfig, count: int | None = None, source: str | None = None) -> Puzzles:
+    """The test puzzles that `config` names. They do not depend on the run's seed: all runs of a preset are measured on the same.
+
+    Args:
+        count: how many; None: `config.test_puzzles`. ARC: at most as many as there are.
+        source: another source, such as "csv:PATH", all of which counts as test.
+
+    Raises:
+        SourceError: a source that cannot be read.
+    """
+    settings = dict(config.puzzles)
+    if config.family != "arc":
+        settings["split"] = "test"
+        if source or config.test_source:
+            settings |= {"source": source or config.test_source, "split": "all"}
+    elif source:
+        settings["dataset"] = source
+    _, test_source = family_and_source(config.family, **settings)
+    return _pick(test_source, count or config.test_puzzles, np.random.default_rng([20_260_101, 2]))
+
+
+def _pick(source: Source, count: int, random: np.random.Generator) -> Puzzles:
+    """`count` puzzles; from a list without replacement, and all of it where it is shorter."""
+    if isinstance(source, ListSource):
+        return source.puzzles.take(np.sort(random.permutation(len(source))[:count]))
+    return source.draw(random.integers(0, 2**63, size=count, dtype=np.uint64))
 
 
 def _arc_data(config: TrainConfig, random: np.random.Generator) -> TrainingData:
@@ -99,13 +112,9 @@ def _arc_data(config: TrainConfig, random: np.random.Generator) -> TrainingData:
     for version in range(versions):
         rows = task * versions + version
         copy = family.augment(base, symmetries.take(rows))
-        facts = {name: values for name, values in copy.facts.items() if values.ndim == 1} | {"task": rows}
+        facts = {name: values for name, values in copy.facts.items() if values.ndim == 1} | {"puzzle_id": rows}
         copies.append(Puzzles(copy.questions, copy.answers, copy.ids, copy.ratings, facts))
-    test = source.puzzles
-    test_facts = {name: values for name, values in test.facts.items() if values.ndim == 1}
-    test_facts["task"] = test_facts["task"].astype(np.int64) * versions
-    test = Puzzles(test.questions, test.answers, test.ids, test.ratings, test_facts)
-    return TrainingData(family, Puzzles.join(copies), test, len(tasks) * versions)
+    return TrainingData(family, Puzzles.join(copies), source.puzzles, len(tasks) * versions, versions)
 
 
 class TrainingPuzzles:

@@ -225,6 +225,7 @@ class Trainer:
             "family": self.data.family.name,
             "size": self.data.family.shape[0],
             "halting": halting,
+            "ids_per_task": self.data.ids_per_task,
             "trained": {
                 "optimiser_steps": self.optimiser_step,
                 "seconds": round(self.seconds, 1),

@@ -63,9 +63,9 @@ class MazeFamily(Family):
     def figures(self, puzzles: Puzzles, drafts: np.ndarray) -> dict[str, np.ndarray]:
         """Three figures for each draft.
 
-        `path_length`, int32: the moves that a path over all marked cells would take, the number of cells marked 4 (wherever they
-        are) plus 1; in a right draft it equals `optimum`. `optimum`, int32: the moves of a shortest path. `connected`, bool:
-        whether start and goal of the question are joined by marked open cells, leaving all other marks aside.
+        `path_length`, int32: the moves that a path over all marked cells would take, the number of cells marked 4 (wherever
+        they are) plus 1; in a right draft it equals `optimum`. `optimum`, int32: the moves of a shortest path. `connected`,
+        bool: whether start and goal of the question are joined by marked open cells, leaving all other marks aside.
         """
         drafts = self.check_grids(drafts, "draft")
         marked = drafts == PATH
@@ -107,8 +107,8 @@ class MazeFamily(Family):
         """Puzzles as a file gives them; every answer must be a shortest path.
 
         Raises:
-            PuzzleError: wrong shape or value, not exactly one start and one goal, no path, or an answer that is no shortest path;
-                names the first bad row.
+            PuzzleError: wrong shape or value, not exactly one start and one goal, no path, or an answer that is no shortest
+                path; names the first bad row.
         """
         questions, answers = self.check_grids(questions), self.check_grids(answers, "answer")
         if len(questions) != len(answers):
@@ -146,7 +146,8 @@ class MazeFamily(Family):
         line = text.replace("\r", "").replace("\n", "")
         if len(line) != self.cells:
             raise PuzzleError(
-                f"maze text has {len(line)} characters; expected {self.size} x {self.size} = {self.cells}, blanks (open cells) included"
+                f"maze text has {len(line)} characters; expected {self.size} x {self.size} = {self.cells}, "
+                f"the blanks of open cells included"
             )
         values = [CHARACTERS.find(character) for character in line]
         if -1 in values:

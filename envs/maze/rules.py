@@ -4,15 +4,15 @@ A question is a grid of 0 wall, 1 open, 2 start, 3 goal (exactly one each). A dr
 that the open cells of a path from start to goal are marked 4, and no path from start to goal has fewer moves. Any
 shortest path is right, not just a stored one.
 
-No search is needed once the optimum L, the number of moves of a shortest path, is known. Call start, goal and marked open cells
-path cells. A draft is right exactly if
+No search is needed once the optimum L, the number of moves of a shortest path, is known. Call start, goal and marked open
+cells path cells. A draft is right exactly if
   (a) there are L + 1 path cells,
   (b) start and goal each touch one path cell and every other path cell touches two.
-Right drafts obey both: a shortest path has L + 1 cells, and two of its cells that touch without following one another
-would be a short cut. The other way round: in the graph of path cells every connected part has an even number of cells of odd degree, so by
-(b) the part that holds the start also holds the goal and is a simple path between them; what is left, all of degree two, could only be
-loops. The path alone has at least L + 1 cells, because no path is shorter than L moves; by (a) it has just that many, so
-it is a shortest path and no cell is left for a loop.
+Right drafts obey both: a shortest path has L + 1 cells, and two of its cells that touch without following one another would be
+a short cut. The other way round: every connected part of the graph of path cells has an even number of cells of odd degree,
+so by (b) the part that holds the start also holds the goal and is a simple path between them; what is left, all of degree
+two, could only be loops. The path alone has at least L + 1 cells, because no path is shorter than L moves; by (a) it has just
+that many, so it is a shortest path and no cell is left for a loop.
 """
 
 from __future__ import annotations

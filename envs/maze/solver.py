@@ -219,7 +219,8 @@ def solve(questions: np.ndarray, strict: bool = True) -> np.ndarray:
         strict: False leaves a question without a path unmarked instead of raising.
 
     Raises:
-        PuzzleError: wrong shape or value, not exactly one start and one goal, or (strict) no path; names the first bad question.
+        PuzzleError: wrong shape or value, not exactly one start and one goal, or (strict) no path; names the first bad
+            question.
     """
     questions = as_mazes(questions)
     answers = questions.copy()

@@ -1,0 +1,1 @@
+from hrm_gym.envs.sudoku.solver import solve

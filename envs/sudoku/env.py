@@ -43,7 +43,8 @@ class SudokuEnv(PuzzleEnv):
     - `attempts_left` (int): wrong halts that may still be made
     - `puzzle_id` (str): the puzzle's name
     - `rating` (float): the puzzle's difficulty, the number of guesses that a solver had to take back; 0 = none
-    @FIGURES@
+    - `broken_rules` (int): rows, columns and boxes of the draft in which a digit stands twice
+    - `wrong_clues` (int): clues that the draft does not keep
     - `answer` (uint8[n, n]), only with `reveal_answer` and after the episode's end: the solution
 
     ## Arguments
@@ -51,7 +52,7 @@ class SudokuEnv(PuzzleEnv):
     - `size` (int, 9): side of the grid, 4, 6, 9 or 16
     - `source` (str, "generate"): "generate" makes puzzles without end; "csv:PATH" reads the published Sudoku-Extreme format,
       "lines:PATH" one puzzle a line, "hub:OWNER/NAME[/FILE]" a data set of the Hugging Face hub
-    - `difficulty` (str, "hard"): @DIFFICULTIES@, of generated puzzles
+    - `difficulty` (str, "hard"): "easy", "medium", "hard" or "extreme", of generated puzzles
     - `split` (str, "all"): "train", "test" or "all"; no solution grid is in both. A hub data set named without a file keeps
       its own split
     - `max_steps` (int, 16): steps after which the episode is truncated

@@ -192,6 +192,6 @@ def test_mazes_that_cannot_be_found_are_an_error(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_global_random_generator_is_left_alone() -> None:
-    before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
     generate(5, 9, "walls", seed=1)
-    assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]
+    assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002

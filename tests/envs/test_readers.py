@@ -361,5 +361,5 @@ def test_hub_library_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatc
         return real_import(name, *arguments, **settings)
 
     monkeypatch.setattr(builtins, "__import__", without_hub)
-    with pytest.raises(SourceError, match="needs the package huggingface_hub; install it with: pip install huggingface_hub"):
+    with pytest.raises(SourceError, match=r"needs the package huggingface_hub; install it with: pip install 'hrm-gym\[hub\]'"):
         open_source("hub:o/n", SUDOKU)

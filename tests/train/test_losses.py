@@ -1,0 +1,92 @@
+"""Losses and Q targets against plain restatements and values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hrm_gym.envs.errors import ConfigError
+from hrm_gym.train.losses import continue_loss, continue_target, draft_loss, halt_loss
+
+
+def plain_stablemax_loss(logits, labels):
+    """One sequence, one cell at a time."""
+    total, count = 0.0, 0
+    for cell, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        if label == -100:
+            continue
+        scores = [x + 1 if x >= 0 else 1 / (1 - x) for x in cell]
+        total -= math.log(scores[label] / sum(scores))
+        count += 1
+    return total / max(count, 1)
+
+
+def plain_softmax_loss(logits, labels, smoothing):
+    total, count = 0.0, 0
+    for cell, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        if label == -100:
+            continue
+        scale = sum(math.exp(x) for x in cell)
+        for token, x in enumerate(cell):
+            target = smoothing / len(cell) + (1 - smoothing) * (token == label)
+            total -= target * math.log(math.exp(x) / scale)
+        count += 1
+    return total / max(count, 1)
+
+
+@pytest.fixture
+def logits_and_labels():
+    generator = torch.Generator().manual_seed(3)
+    logits = 4 * torch.randn(5, 7, 6, generator=generator)
+    labels = torch.randint(0, 6, (5, 7), generator=generator)
+    labels[1, 2:] = -100
+    labels[2] = -100
+    return logits, labels
+
+
+def test_draft_losses_equal_the_plain_ones(logits_and_labels):
+    logits, labels = logits_and_labels
+    stable = draft_loss(logits, labels, "stablemax")
+    smooth = draft_loss(logits, labels, "softmax", 0.2)
+    for row in range(len(logits)):
+        assert stable[row].item() == pytest.approx(plain_stablemax_loss(logits[row], labels[row]), rel=1e-6)
+        assert smooth[row].item() == pytest.approx(plain_softmax_loss(logits[row], labels[row], 0.2), rel=1e-5)
+
+
+def test_stablemax_has_a_finite_gradient_at_extreme_logits():
+    logits = torch.tensor([[[0.0, 1.0, 1e8, -1e8]]], requires_grad=True)
+    draft_loss(logits, torch.tensor([[1]]), "stablemax").sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_unknown_loss_is_named(logits_and_labels):
+    with pytest.raises(ConfigError, match="'hinge' is unknown; expected one of softmax, stablemax"):
+        draft_loss(*logits_and_labels, "hinge")
+
+
+def test_continue_target_is_the_discounted_best_value_less_the_cost():
+    def logit(p):
+        return math.log(p / (1 - p))
+
+    halt = torch.tensor([logit(0.9), logit(0.2), logit(0.2), logit(0.01)])
+    on = torch.tensor([logit(0.3), logit(0.6), logit(0.6), logit(0.02)])
+    must = torch.tensor([False, False, True, False])
+    plain = continue_target(halt, on, must)
+    assert plain.tolist() == pytest.approx([0.9, 0.6, 0.2, 0.02], rel=1e-5)
+    costly = continue_target(halt, on, must, step_cost=0.1, discount=0.5)
+    assert costly.tolist() == pytest.approx([0.35, 0.2, 0.0, 0.0], abs=1e-6)
+
+
+def test_continue_target_carries_no_gradient():
+    q = torch.zeros(3, requires_grad=True)
+    assert not continue_target(q, q, torch.zeros(3, dtype=torch.bool)).requires_grad
+
+
+def test_q_losses_are_smallest_at_their_targets():
+    verified = torch.tensor([True, False])
+    assert halt_loss(torch.tensor([9.0, -9.0]), verified).max() < 1e-3 < halt_loss(torch.tensor([-9.0, 9.0]), verified).min()
+    target = torch.tensor([0.3])
+    losses = [continue_loss(torch.tensor([math.log(p / (1 - p))]), target).item() for p in (0.2, 0.3, 0.4)]
+    assert losses[1] == min(losses)
