@@ -1,1 +1,8 @@
 """Networks that think in cycles, rules for when to stop, and the agent that plays the environments with them."""
+
+from hrm_gym.agents.agent import HRMAgent
+from hrm_gym.agents.halting import HaltingStrategy, register_strategy
+from hrm_gym.agents.published import load_published
+from hrm_gym.agents.solving import Solutions
+
+__all__ = ["HRMAgent", "HaltingStrategy", "Solutions", "load_published", "register_strategy"]

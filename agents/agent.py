@@ -105,9 +105,14 @@ class HRMAgent:
             raise PuzzleError(f"episode_start has shape {starts.shape}; expected ({count},), one for each observation")
 
         flat = as_tensor(questions.reshape(count, -1), self.device)
-        ids = as_tensor(np.atleast_1d(np.asarray(observation.get("task", np.zeros(count)))).astype(np.int64), self.device) * self.ids_per_task
+        ids = (
+            as_tensor(np.atleast_1d(np.asarray(observation.get("task", np.zeros(count)))).astype(np.int64), self.device)
+            * self.ids_per_task
+        )
         if state is None or len(state.step) != count:
-            state = Carry.start(self.network, self.code, flat, ids, torch.arange(count, device=self.device), self.halting.memory_size)
+            state = Carry.start(
+                self.network, self.code, flat, ids, torch.arange(count, device=self.device), self.halting.memory_size
+            )
         elif starts.any():
             # a new episode counts as a new puzzle, so that random strategies do not repeat themselves
             state.restart(self.network, self.code, as_tensor(starts, self.device), flat, ids, state.puzzle + count)
@@ -121,7 +126,9 @@ class HRMAgent:
     def _solved_by_rules(self, questions: np.ndarray) -> Callable[[Tensor, Tensor], Tensor]:
         """Verification of drafts for questions that come without an answer."""
         if not self.family.has_rules:
-            raise ConfigError(f"halting {self.halting} needs rules to check a draft by; {self.family.name} has none in an episode")
+            raise ConfigError(
+                f"halting {self.halting} needs rules to check a draft by; {self.family.name} has none in an episode"
+            )
         puzzles = self.family.puzzles_from_questions(questions)
 
         def solved(_: Tensor, drafts: Tensor) -> Tensor:
@@ -174,7 +181,12 @@ class HRMAgent:
         """Write `agent.json` and `weights.safetensors` into `folder`, each whole or not at all."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        description = {"format": FORMAT, "max_steps": self.max_steps, "network": self.network.config.to_dict(), **self.description}
+        description = {
+            "format": FORMAT,
+            "max_steps": self.max_steps,
+            "network": self.network.config.to_dict(),
+            **self.description,
+        }
         description |= {"family": self.family.name, "size": self.family.shape[0]}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_whole(folder / WEIGHTS_FILE, save(weights))
@@ -182,7 +194,9 @@ class HRMAgent:
         return folder
 
     @staticmethod
-    def from_pretrained(name_or_path: str | Path, device: str = "auto", halting: str | HaltingStrategy | None = None) -> HRMAgent:
+    def from_pretrained(
+        name_or_path: str | Path, device: str = "auto", halting: str | HaltingStrategy | None = None
+    ) -> HRMAgent:
         """An agent from a folder that `save` or a training run wrote, or one that comes with the package, by name.
 
         Args:
@@ -204,7 +218,9 @@ class HRMAgent:
         except (OSError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, ConfigError):
                 raise CheckpointError(f"{folder / DESCRIPTION_FILE}: {error}") from None
-            raise CheckpointError(f"{folder / DESCRIPTION_FILE} is not an agent's description ({type(error).__name__}: {error})") from None
+            raise CheckpointError(
+                f"{folder / DESCRIPTION_FILE} is not an agent's description ({type(error).__name__}: {error})"
+            ) from None
         load_weights(network, read_state_dict(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
         extra = {key: value for key, value in description.items() if key not in ("format", "max_steps", "network")}
         return HRMAgent(network, family, max_steps, halting, device, extra)

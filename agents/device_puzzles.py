@@ -55,7 +55,9 @@ class DevicePuzzles:
         self.questions = torch.from_numpy(puzzles.questions.reshape(len(puzzles), family.cells)).to(device)
         self.answers = torch.from_numpy(puzzles.answers.reshape(len(puzzles), family.cells)).to(device)
         self.facts = {
-            name: torch.from_numpy(np.ascontiguousarray(values)).to(device) for name, values in puzzles.facts.items() if values.ndim == 1
+            name: torch.from_numpy(np.ascontiguousarray(values)).to(device)
+            for name, values in puzzles.facts.items()
+            if values.ndim == 1
         }
         if "puzzle_id" in self.facts:
             self.puzzle_ids = self.facts["puzzle_id"].long()

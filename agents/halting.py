@@ -11,10 +11,12 @@ recorded trajectories. A user's own:
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from hrm_gym.agents.thought import Thought
@@ -75,6 +77,176 @@ class QHalt(HaltingStrategy):
 
     def halt(self, thought: Thought) -> Tensor:
         return torch.sigmoid(thought.q_halt) > self.threshold
+
+
+class QMargin(HaltingStrategy):
+    """Halt when Q-halt is above Q-continue by more than `margin` (logits); a margin of 0 is "q". HRM's rule (2506.21734) with caution."""
+
+    def __init__(self, margin: float = 0.0) -> None:
+        self.margin = float(margin)
+        self.name = f"q-margin({margin:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        return thought.q_halt - thought.q_continue > self.margin
+
+
+class AdaptiveComputationTime(HaltingStrategy):
+    """Halt when the halting probabilities sigmoid(Q-halt) of the steps so far add up to at least 1 - `epsilon`.
+
+    The halting rule of adaptive computation time (Graves 2016, 1603.08983, with its epsilon of 0.01; Universal Transformers, 1807.03819),
+    without its weighted mean of the states: the draft handed in is the last one.
+    """
+
+    memory_size = 1  # the sum so far
+
+    def __init__(self, epsilon: float = 0.01) -> None:
+        _check_inside("act", epsilon)
+        self.epsilon = epsilon
+        self.name = f"act({epsilon:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        thought.memory[:, 0] += torch.sigmoid(thought.q_halt)
+        return thought.memory[:, 0] >= 1.0 - self.epsilon
+
+
+class PonderNet(HaltingStrategy):
+    """Halt when the chance of having halted by now passes `quantile`, if each step halts with probability sigmoid(Q-halt).
+
+    PonderNet (Banino et al. 2021, 2107.05407): p_n = l_n (1 - l_1) .. (1 - l_(n-1)). It samples the halting step from p; here the step is
+    p's quantile, by default its median, so that it is the same each time.
+    """
+
+    memory_size = 1  # -log of the chance of not having halted yet; sums keep small chances that products would lose
+
+    def __init__(self, quantile: float = 0.5) -> None:
+        _check_inside("pondernet", quantile)
+        self.quantile = quantile
+        self.name = f"pondernet({quantile:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        thought.memory[:, 0] += functional.softplus(thought.q_halt)  # -log(1 - sigmoid(Q-halt))
+        return thought.memory[:, 0] >= -math.log1p(-self.quantile)
+
+
+class Confidence(HaltingStrategy):
+    """Halt when the mean over the cells of the largest token probability is above `threshold`.
+
+    A plain confidence rule: as an early exit BranchyNet (1709.01686, there with entropy); as a score of recursive models C-voting
+    (2604.13521), and 2607.20519 on such rules against trained gates.
+    """
+
+    needs = frozenset({"confidence"})
+
+    def __init__(self, threshold: float = 0.99) -> None:
+        _check_inside("confidence", threshold)
+        self.threshold = threshold
+        self.name = f"confidence({threshold:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        assert thought.confidence is not None
+        return thought.confidence > self.threshold
+
+
+class Entropy(HaltingStrategy):
+    """Halt when the mean entropy of the cells' token probabilities is below `threshold`, in nats (BranchyNet, 1709.01686)."""
+
+    needs = frozenset({"entropy"})
+
+    def __init__(self, threshold: float = 0.05) -> None:
+        _check_positive("entropy", threshold)
+        self.threshold = threshold
+        self.name = f"entropy({threshold:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        assert thought.entropy is not None
+        return thought.entropy < self.threshold
+
+
+class EntropyChange(HaltingStrategy):
+    """Halt when the mean entropy differs from the step before's by less than `threshold`, in nats; never at the first step.
+
+    The "entropy-diff" exit in the code of recurrent-depth models (Geiping et al. 2025, 2502.05171), with its threshold of 0.001.
+    """
+
+    needs = frozenset({"entropy"})
+    memory_size = 1  # the entropy of the step before
+
+    def __init__(self, threshold: float = 1e-3) -> None:
+        _check_positive("entropy-change", threshold)
+        self.threshold = threshold
+        self.name = f"entropy-change({threshold:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        assert thought.entropy is not None
+        change = (thought.entropy - thought.memory[:, 0]).abs()
+        thought.memory[:, 0] = thought.entropy
+        return (change < self.threshold) & (thought.step > 1)
+
+
+class Divergence(HaltingStrategy):
+    """Halt when the mean Kullback-Leibler divergence of the cells' token probabilities from the step before's is below `threshold`, in
+    nats; never at the first step.
+
+    The "kl" exit of recurrent-depth models (Geiping et al. 2025, 2502.05171), with its threshold of 0.001.
+    """
+
+    needs = frozenset({"divergence"})
+
+    def __init__(self, threshold: float = 1e-3) -> None:
+        _check_positive("kl", threshold)
+        self.threshold = threshold
+        self.name = f"kl({threshold:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        assert thought.divergence is not None
+        return thought.divergence < self.threshold
+
+
+class Residual(HaltingStrategy):
+    """Halt when the latent state has come to rest: |z_H - z_H before| / |z_H| is below `threshold`.
+
+    The "latent-diff" exit in the code of recurrent-depth models (Geiping et al. 2025, 2502.05171), with its threshold of 0.03; fixed-point reasoners
+    (2606.18206, 2605.21488) halt and select by it.
+    """
+
+    needs = frozenset({"residual"})
+
+    def __init__(self, threshold: float = 0.03) -> None:
+        _check_positive("residual", threshold)
+        self.threshold = threshold
+        self.name = f"residual({threshold:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        assert thought.residual is not None
+        return thought.residual < self.threshold
+
+
+class Cosine(HaltingStrategy):
+    """Halt when the latent state has stopped turning: 1 - cosine of z_H and z_H before is below `threshold`.
+
+    The "cosine" exit in the code of recurrent-depth models (Geiping et al. 2025, 2502.05171), with its threshold of 0.001.
+    """
+
+    needs = frozenset({"cosine"})
+
+    def __init__(self, threshold: float = 1e-3) -> None:
+        _check_positive("cosine", threshold)
+        self.threshold = threshold
+        self.name = f"cosine({threshold:g})"
+
+    def halt(self, thought: Thought) -> Tensor:
+        assert thought.cosine is not None
+        return thought.cosine < self.threshold
+
+
+def _check_inside(name: str, value: float) -> None:
+    if not 0.0 < value < 1.0:
+        raise ConfigError(f"{name}({value:g}): expected a number between 0 and 1")
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0.0:
+        raise ConfigError(f"{name}({value:g}): expected a number above 0")
 
 
 class StableDraft(HaltingStrategy):
@@ -139,7 +311,17 @@ STRATEGIES: dict[str, Callable[..., HaltingStrategy]] = {
     "fixed": Fixed,
     "q": QLearned,
     "q-halt": QHalt,
+    "q-margin": QMargin,
+    "act": AdaptiveComputationTime,
+    "pondernet": PonderNet,
+    "confidence": Confidence,
+    "entropy": Entropy,
+    "entropy-change": EntropyChange,
+    "kl": Divergence,
+    "residual": Residual,
+    "cosine": Cosine,
     "stable": StableDraft,
+    "patience": StableDraft,
     "verifier": Verifier,
     "random": Random,
     "oracle": Oracle,
@@ -161,14 +343,18 @@ def halting_strategy(strategy: str | HaltingStrategy) -> HaltingStrategy:
         return strategy
     name, bracket, rest = strategy.strip().partition("(")
     if name not in STRATEGIES or (bracket and not rest.endswith(")")):
-        raise ConfigError(f"halting strategy {strategy!r} is unknown; expected one of {', '.join(STRATEGIES)}, such as fixed(8)")
+        raise ConfigError(
+            f"halting strategy {strategy!r} is unknown; expected one of {', '.join(STRATEGIES)}, such as fixed(8)"
+        )
     try:
         arguments = [_number(text) for text in rest[:-1].split(",") if text.strip()]
         return STRATEGIES[name](*arguments)
     except (TypeError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"halting strategy {strategy!r} has arguments that do not fit {name}; write for example fixed(8)") from None
+        raise ConfigError(
+            f"halting strategy {strategy!r} has arguments that do not fit {name}; write for example fixed(8)"
+        ) from None
 
 
 def _number(text: str) -> int | float:

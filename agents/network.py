@@ -113,7 +113,9 @@ class NetworkConfig:
         known = {field.name for field in dataclasses.fields(NetworkConfig)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ConfigError(f"network configuration has unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+            raise ConfigError(
+                f"network configuration has unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            )
         return NetworkConfig(**values)
 
 
@@ -143,8 +145,12 @@ class RecursiveNetwork(nn.Module):
         with torch.no_grad():  # pessimistic, equal start: nothing halts before it has learned to (published: bias -5)
             self.q_head.weight.zero_()
             self.q_head.bias.fill_(-5.0)  # type: ignore[union-attr]
-        self.puzzle_emb = PuzzleEmbedding(config.puzzle_ids, config.puzzle_embedding_size) if config.puzzle_embedding_size else None
-        self.embed_pos = Embedding(self.length, size, 1.0 / self.embed_scale, generator) if config.positions == "learned" else None
+        self.puzzle_emb = (
+            PuzzleEmbedding(config.puzzle_ids, config.puzzle_embedding_size) if config.puzzle_embedding_size else None
+        )
+        self.embed_pos = (
+            Embedding(self.length, size, 1.0 / self.embed_scale, generator) if config.positions == "learned" else None
+        )
         if config.positions == "rope":
             cosines, sines = rotary_tables(self.length, size // config.heads, config.rope_theta)
             self.register_buffer("rotary_cosines", cosines, persistent=False)
@@ -167,7 +173,8 @@ class RecursiveNetwork(nn.Module):
         """`count` new blocks of this network's shape."""
         c = self.config
         return [
-            Block(c.hidden_size, c.heads, c.expansion, c.mlp_multiple, c.norm_eps, generator, mixer_length) for _ in range(count)
+            Block(c.hidden_size, c.heads, c.expansion, c.mlp_multiple, c.norm_eps, generator, mixer_length)
+            for _ in range(count)
         ]
 
     # -- the interface -------------------------------------------------------------------------------------------------

@@ -63,7 +63,9 @@ def published_config(config: Mapping[str, Any]) -> NetworkConfig:
         raise ConfigError(f"published configuration has unknown keys {', '.join(unknown)}; known are {', '.join(CONFIG_KEYS)}")
     missing = sorted({"seq_len", "vocab_size", "hidden_size", "num_heads", "H_cycles", "L_cycles", "L_layers"} - set(config))
     if missing:
-        raise ConfigError(f"published configuration lacks {', '.join(missing)}; give the checkpoint's own all_config arch section")
+        raise ConfigError(
+            f"published configuration lacks {', '.join(missing)}; give the checkpoint's own all_config arch section"
+        )
     values = {ours: config[theirs] for theirs, ours in CONFIG_KEYS.items() if theirs in config}
     tiny = "mlp_t" in config or "no_ACT_continue" in config or not config.get("H_layers", 0)
     backbone = "hrm" if not tiny else ("trm-mixer" if config.get("mlp_t") else "trm")
@@ -85,7 +87,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             return load_file(path)
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({type(error).__name__}); expected safetensors or a torch state dict") from None
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}); expected safetensors or a torch state dict"
+        ) from None
 
 
 def load_published(state_dict_or_file: Mapping[str, Tensor] | str | Path, config: Mapping[str, Any]) -> RecursiveNetwork:
@@ -124,5 +128,7 @@ def load_weights(network: RecursiveNetwork, weights: Mapping[str, Tensor], what:
         )
     for name, tensor in weights.items():
         if tensor.shape != own[name].shape:
-            raise CheckpointError(f"{what}: {name} has shape {tuple(tensor.shape)}; the network expects {tuple(own[name].shape)}")
+            raise CheckpointError(
+                f"{what}: {name} has shape {tuple(tensor.shape)}; the network expects {tuple(own[name].shape)}"
+            )
     network.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in weights.items()})

@@ -21,7 +21,9 @@ class TRM(RecursiveNetwork):
         length = self.length if self.mixer else None
         self.L_level = Module(self.blocks(self.config.l_layers, generator, length))
 
-    def recurse(self, z_h: Tensor, z_l: Tensor, embedded: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    def recurse(
+        self, z_h: Tensor, z_l: Tensor, embedded: Tensor, rotary: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         for _ in range(self.config.l_cycles):
             z_l = self.L_level(z_l, z_h + embedded, rotary)
         return self.L_level(z_h, z_l, rotary), z_l

@@ -1,12 +1,13 @@
 """The episode, written once for all families: hand in a draft of the whole answer at every step, and say when to halt.
 
 `PuzzleEnv` is the Gymnasium environment; `hrm_gym.envs.{sudoku,maze,arc}.env` only choose a family and a source for it.
-The functions below it (`observation_space`, `action_space`, `draw_seeds`, `pack_actions`, `unpack_actions`) work on batches
-and are shared with the vector environment, so that both play the same episode from the same seed.
+The functions before it (`observation_space`, `action_space`, `draw_seeds`, `pack_actions`, `unpack_actions`, `puzzle_from`,
+`scene_of`) are shared with the vector environments, so that both play the same episode from the same seed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -34,21 +35,30 @@ def observation_space(family: Family, source: Source, max_steps: int) -> spaces.
 
     The ARC entries take their sizes from the source's puzzles: Box(0, V-1, (D, H, W), uint8) and Discrete(number of tasks).
     """
-
-    def grids(shape: tuple[int, ...]) -> spaces.Box:
-        return spaces.Box(0, family.values - 1, shape, np.uint8)
-
     parts: dict[str, spaces.Space[Any]] = {
-        "question": grids(family.shape),
-        "draft": grids(family.shape),
+        "question": _grid_space(family, family.shape),
+        "draft": _grid_space(family, family.shape),
         "step": spaces.Discrete(max_steps + 1),
     }
+    return spaces.Dict(parts | fact_spaces(family, source))
+
+
+def fact_spaces(family: Family, source: Source) -> dict[str, spaces.Space[Any]]:
+    """The part of the observation that is facts of the puzzle: for ARC `demo_questions`, `demo_answers` and `task`, else none."""
     facts = source.puzzles.facts if isinstance(source, ListSource) else {}
+    found: dict[str, spaces.Space[Any]] = {}
     for name in OBSERVED_FACTS:
         if name in facts:
             values = facts[name]
-            parts[name] = spaces.Discrete(int(values.max()) + 1) if values.ndim == 1 else grids(values.shape[1:])
-    return spaces.Dict(parts)
+            if values.ndim == 1:
+                found[name] = spaces.Discrete(int(values.max()) + 1)
+            else:
+                found[name] = _grid_space(family, values.shape[1:])
+    return found
+
+
+def _grid_space(family: Family, shape: tuple[int, ...]) -> spaces.Box:
+    return spaces.Box(0, family.values - 1, shape, np.uint8)
 
 
 def action_space(family: Family) -> spaces.MultiDiscrete:
@@ -93,6 +103,80 @@ def unpack_actions(family: Family, actions: Any) -> tuple[np.ndarray, np.ndarray
     return drafts.astype(np.uint8).reshape(-1, *family.shape), halts == 1
 
 
+def puzzle_from(given: Any, family: Family, source: Source, observed: Mapping[str, spaces.Space[Any]]) -> Puzzles:
+    """The puzzle that a user names or gives in `reset(options={"puzzle": given})`, as a batch of one.
+
+    Args:
+        given: a grid (integers [H, W]), the grid's text, an index or id of the source, or a `Puzzles` of length one.
+        observed: the facts that the puzzle must have, and their spaces (see `fact_spaces`).
+
+    Raises:
+        PuzzleError: the puzzle does not fit the family, has no or several solutions, or is not in the source.
+    """
+    if isinstance(given, Puzzles):
+        puzzle = given
+    elif isinstance(given, str):
+        puzzle = _puzzle_from_text(given, family, source)
+    elif isinstance(given, (int, np.integer)) and not isinstance(given, bool):
+        puzzle = source.find(int(given))
+    else:
+        puzzle = family.puzzles_from_questions(family.check_grids(given))
+    if len(puzzle) != 1:
+        raise PuzzleError(f"{len(puzzle)} puzzles were given; an episode plays one, so give one")
+    family.check_grids(puzzle.questions)
+    for name, space in observed.items():
+        if name not in puzzle.facts:
+            raise PuzzleError(f"the puzzle has no {name}, which a {family.name} puzzle needs; take one from the source")
+        value = puzzle.facts[name][0]
+        if not space.contains(value if value.ndim else np.int64(value)):
+            raise PuzzleError(f"the puzzle's {name} does not fit this environment's {space}; take a puzzle from the source")
+    return puzzle
+
+
+def _puzzle_from_text(text: str, family: Family, source: Source) -> Puzzles:
+    """A string is a grid if it reads as one, else an id."""
+    try:
+        grid = family.parse(text)
+    except PuzzleError as not_a_grid:
+        try:
+            return source.find(text)
+        except PuzzleError as not_an_id:
+            short = text if len(text) <= 24 else text[:21] + "..."
+            raise PuzzleError(f"{short!r} is neither a grid ({not_a_grid}) nor an id ({not_an_id})") from None
+    return family.puzzles_from_questions(grid[None])
+
+
+def scene_of(family: Family, puzzle: Puzzles, draft: np.ndarray, verdict: str | None, **shown: Any) -> Scene:
+    """The picture of one moment of an episode.
+
+    Args:
+        puzzle: a batch of one.
+        draft: uint8[H, W].
+        verdict: None while thinking, else "verified", "wrong" or "out of steps".
+        shown: the other attributes of `hrm_gym.envs.drawing.Scene`, such as `step`, `max_steps` and `attempts_left`.
+    """
+    from hrm_gym.envs.drawing import Scene  # here, so that training and evaluation never load the drawing
+
+    # without rules a wrong cell is one that differs from the answer: not shown until the draft is judged
+    judged = verdict in ("verified", "wrong")
+    wrong = family.wrong_cells(puzzle, draft[None])[0] if family.has_rules or judged else None
+    demonstrations: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    if "demo_questions" in puzzle.facts:
+        count = int(puzzle.facts["demo_count"][0])
+        pairs = zip(puzzle.facts["demo_questions"][0], puzzle.facts["demo_answers"][0], strict=True)
+        demonstrations = tuple(pairs)[:count]
+    return Scene(
+        family=family,
+        question=puzzle.questions[0],
+        draft=draft,
+        wrong=wrong,
+        verdict=verdict,
+        demonstrations=demonstrations,
+        title=puzzle.ids[0],
+        **shown,
+    )
+
+
 # -- the environment -------------------------------------------------------------------------------------------------
 
 
@@ -133,14 +217,13 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             raise ConfigError(f"step_cost is {step_cost}; expected a number from 0 up")
         self.family = family
         self.source = source
-        self.max_steps = _at_least_one("max_steps", max_steps)
-        self.attempts = _at_least_one("attempts", attempts)
+        self.max_steps = at_least_one("max_steps", max_steps)
+        self.attempts = at_least_one("attempts", attempts)
         self.step_cost = float(step_cost)
         self.reveal_answer = bool(reveal_answer)
         self.render_mode = render_mode
-        space = observation_space(family, source, self.max_steps)
-        self.observation_space = space
-        self._observed_facts = {name: space[name] for name in OBSERVED_FACTS if name in space.spaces}
+        self.observation_space = observation_space(family, source, self.max_steps)
+        self._observed_facts = fact_spaces(family, source)
         self.action_space = action_space(family)
 
         self.puzzle: Puzzles | None = None
@@ -176,7 +259,7 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         if options.get("puzzle") is None:
             puzzle = self.source.draw(draw_seeds(self.np_random))
         else:
-            puzzle = self._puzzle_from(options["puzzle"])
+            puzzle = puzzle_from(options["puzzle"], self.family, self.source, self._observed_facts)
 
         self.puzzle = puzzle
         self._draft = puzzle.questions[0].copy()
@@ -275,41 +358,6 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             info["answer"] = puzzle.answers[0].copy()
         return info
 
-    def _puzzle_from(self, given: Any) -> Puzzles:
-        """The puzzle that a user names or gives in `reset(options={"puzzle": given})`, as a batch of one."""
-        if isinstance(given, Puzzles):
-            puzzle = given
-        elif isinstance(given, str):
-            puzzle = self._puzzle_from_text(given)
-        elif isinstance(given, (int, np.integer)) and not isinstance(given, bool):
-            puzzle = self.source.find(int(given))
-        else:
-            puzzle = self.family.puzzles_from_questions(self.family.check_grids(given))
-        if len(puzzle) != 1:
-            raise PuzzleError(f"{len(puzzle)} puzzles were given; an episode plays one, so give one")
-        self.family.check_grids(puzzle.questions)
-        for name, space in self._observed_facts.items():
-            if name not in puzzle.facts:
-                raise PuzzleError(
-                    f"the puzzle has no {name}, which a {self.family.name} puzzle needs; take one from the source"
-                )
-            value = puzzle.facts[name][0]
-            if not space.contains(value if value.ndim else np.int64(value)):
-                raise PuzzleError(f"the puzzle's {name} does not fit this environment's {space}; take a puzzle from the source")
-        return puzzle
-
-    def _puzzle_from_text(self, text: str) -> Puzzles:
-        """A string is a grid if it reads as one, else an id."""
-        try:
-            grid = self.family.parse(text)
-        except PuzzleError as not_a_grid:
-            try:
-                return self.source.find(text)
-            except PuzzleError as not_an_id:
-                short = text if len(text) <= 24 else text[:21] + "..."
-                raise PuzzleError(f"{short!r} is neither a grid ({not_a_grid}) nor an id ({not_an_id})") from None
-        return self.family.puzzles_from_questions(grid[None])
-
     # -- the picture -------------------------------------------------------------------------------------------------
 
     def note_values(self, halt_value: float | None, continue_value: float | None) -> None:
@@ -351,33 +399,19 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         Raises:
             gymnasium.error.ResetNeeded: no episode has begun.
         """
-        from hrm_gym.envs.drawing import Scene
-
-        puzzle = self.puzzle
-        if puzzle is None:
+        if self.puzzle is None:
             raise gymnasium.error.ResetNeeded("no episode has begun; call reset() before render()")
-        # without rules a wrong cell is one that differs from the answer: not shown until the draft is judged
-        judged = self._verdict in ("verified", "wrong")
-        wrong = self.family.wrong_cells(puzzle, self._draft[None])[0] if self.family.has_rules or judged else None
-        demonstrations: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
-        if "demo_questions" in puzzle.facts:
-            count = int(puzzle.facts["demo_count"][0])
-            pairs = zip(puzzle.facts["demo_questions"][0], puzzle.facts["demo_answers"][0], strict=True)
-            demonstrations = tuple(pairs)[:count]
-        return Scene(
-            family=self.family,
-            question=puzzle.questions[0],
-            draft=self._draft,
+        return scene_of(
+            self.family,
+            self.puzzle,
+            self._draft,
+            self._verdict,
             previous=self._previous,
-            wrong=wrong,
             step=self._step_count,
             max_steps=self.max_steps,
             attempts_left=self._attempts_left,
-            verdict=self._verdict,
             halt_value=self._shown[0],
             continue_value=self._shown[1],
-            demonstrations=demonstrations,
-            title=puzzle.ids[0],
         )
 
     def close(self) -> None:
@@ -390,7 +424,8 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self.__dict__ | {"_window": None}  # a window belongs to its process; a copy opens its own
 
 
-def _at_least_one(name: str, value: Any) -> int:
+def at_least_one(name: str, value: Any) -> int:
+    """`value` as an int; raises ConfigError unless it is a whole number from 1 up."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ConfigError(f"{name} is {value!r}; expected a whole number from 1 up")
     return int(value)

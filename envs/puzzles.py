@@ -42,7 +42,10 @@ class Puzzles:
 
     def take(self, rows: np.ndarray | slice | Sequence[int]) -> Puzzles:
         """The puzzles at `rows` (integers, a boolean mask or a slice), as a new batch."""
-        index = np.arange(len(self))[rows]
+        if isinstance(rows, slice) or np.asarray(rows).dtype == bool:
+            index = np.arange(len(self))[rows]
+        else:
+            index = np.asarray(rows, dtype=np.intp)  # no array as long as the batch: it may hold millions
         return Puzzles(
             self.questions[index],
             self.answers[index],

@@ -35,8 +35,11 @@ def sudoku(size: int = 9, source: str = "generate", difficulty: str = "hard", sp
     """
     from hrm_gym.envs.sudoku.family import SudokuFamily
     from hrm_gym.envs.sudoku.generator import DIFFICULTIES, generate_from_seeds
+    from hrm_gym.envs.sudoku.rules import BOXES
 
-    family = SudokuFamily(_whole("size", size))
+    if _whole("size", size) not in BOXES:
+        raise ConfigError(f"Sudoku size {size} is unknown; expected one of {', '.join(map(str, BOXES))}")
+    family = SudokuFamily(int(size))
     _check_choice("difficulty", difficulty, DIFFICULTIES)
     _check_choice("split", split, SPLITS)
     generate = partial(generate_from_seeds, size=size, difficulty=difficulty, split=split)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import gymnasium
 
-# id, entry point. Size, difficulty, source and so on are keyword arguments of the class, whose docstring is the manual.
-# No max_episode_steps: the step limit is the argument `max_steps`, since the agent sees how many steps are left.
-ENVIRONMENTS: tuple[tuple[str, str], ...] = (
-    ("HRM-Sudoku-v0", "hrm_gym.envs.sudoku.env:SudokuEnv"),  # 9 x 9, generated, hard
-    ("HRM-Maze-v0", "hrm_gym.envs.maze.env:MazeEnv"),  # 30 x 30, generated
-    ("HRM-ARC-v0", "hrm_gym.envs.arc.env:ArcEnv"),  # ARC-AGI-1, training tasks, two attempts
+# id, entry point, vector entry point. Size, difficulty, source and so on are keyword arguments of the class, whose docstring is
+# the manual. No max_episode_steps: the step limit is the argument `max_steps`, since the agent sees how many steps are left.
+ENVIRONMENTS: tuple[tuple[str, str, str], ...] = (
+    # 9 x 9, generated, hard
+    ("HRM-Sudoku-v0", "hrm_gym.envs.sudoku.env:SudokuEnv", "hrm_gym.envs.vector_episode:SudokuVectorEnv"),
+    # 30 x 30, generated
+    ("HRM-Maze-v0", "hrm_gym.envs.maze.env:MazeEnv", "hrm_gym.envs.vector_episode:MazeVectorEnv"),
+    # ARC-AGI-1, training tasks, two attempts
+    ("HRM-ARC-v0", "hrm_gym.envs.arc.env:ArcEnv", "hrm_gym.envs.vector_episode:ArcVectorEnv"),
 )
 
 
 def register_environments() -> None:
     """Tells Gymnasium of every environment above; those that are known already are left as they are."""
-    for name, entry_point in ENVIRONMENTS:
+    for name, entry_point, vector_entry_point in ENVIRONMENTS:
         if name not in gymnasium.registry:
-            gymnasium.register(id=name, entry_point=entry_point)
+            gymnasium.register(id=name, entry_point=entry_point, vector_entry_point=vector_entry_point)

@@ -55,7 +55,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             description = json.loads((file.metadata() or {})["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({type(error).__name__}); it is broken or not a training checkpoint") from None
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}); it is broken or not a training checkpoint"
+        ) from None
 
     def restore(value: Any) -> Any:
         if isinstance(value, dict):

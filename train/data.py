@@ -98,7 +98,10 @@ def _arc_data(config: TrainConfig, random: np.random.Generator) -> TrainingData:
     family, source = family_and_source("arc", **settings)
     assert isinstance(source, ListSource)
     tasks = load_tasks(
-        settings.get("dataset", "arc-agi-1"), settings.get("split", "training"), settings.get("task_ids"), settings.get("max_size", 30)
+        settings.get("dataset", "arc-agi-1"),
+        settings.get("split", "training"),
+        settings.get("task_ids"),
+        settings.get("max_size", 30),
     )
     base = demonstration_puzzles(tasks, family.shape[0])
     versions = config.augmentations + 1

@@ -103,7 +103,9 @@ class EvaluationReport:
     def table(self) -> Table:
         """The report as a table for the terminal."""
         title = f"{self.checkpoint or self.family}: {self.test_puzzles:,} test puzzles, {self.family} {self.size} x {self.size}"
-        table = Table(title=title, caption=f"at most {self.max_steps} steps, 95 % Wilson intervals, {self.device}", title_style="bold")
+        table = Table(
+            title=title, caption=f"at most {self.max_steps} steps, 95 % Wilson intervals, {self.device}", title_style="bold"
+        )
         table.add_column("")
         columns = (self.learned, self.all_steps)
         for measured in columns:
@@ -118,7 +120,10 @@ class EvaluationReport:
         row("kind of accuracy", [m.kind for m in columns])
         row(
             "accuracy (verified)",
-            [f"{percent(m.accuracy)} ({100 * m.accuracy_interval[0]:.1f} to {100 * m.accuracy_interval[1]:.1f})" for m in columns],
+            [
+                f"{percent(m.accuracy)} ({100 * m.accuracy_interval[0]:.1f} to {100 * m.accuracy_interval[1]:.1f})"
+                for m in columns
+            ],
         )
         row("equal to the stored answer", [percent(m.exact_accuracy) for m in columns])
         row("right cells", [percent(m.cell_accuracy) for m in columns])

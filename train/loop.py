@@ -109,7 +109,13 @@ class Trainer:
             self.refill(halted)
 
     def continue_losses(
-        self, output: StepOutput, earlier_q_continue: Tensor, continued: Tensor, last: Tensor, tokens: Tensor, puzzle_ids: Tensor
+        self,
+        output: StepOutput,
+        earlier_q_continue: Tensor,
+        continued: Tensor,
+        last: Tensor,
+        tokens: Tensor,
+        puzzle_ids: Tensor,
     ) -> Tensor:
         """The loss of Q-continue for every slot, float32[B]."""
         config = self.config
@@ -379,7 +385,11 @@ def _run(trainer: Trainer, folder: Path, show_progress: bool) -> None:
 
 def test_metrics(solutions: Solutions) -> dict[str, float]:
     """What is logged of an evaluation during training."""
-    return {"accuracy": solutions.accuracy, "mean_steps": solutions.mean_steps, "halt_value": float(solutions.halt_values.mean())}
+    return {
+        "accuracy": solutions.accuracy,
+        "mean_steps": solutions.mean_steps,
+        "halt_value": float(solutions.halt_values.mean()),
+    }
 
 
 class MetricsLog:
@@ -426,4 +436,3 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-

@@ -25,7 +25,9 @@ def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float,
     centre = share + z * z / (2 * trials)
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    low = (centre - half) / scale if successes else 0.0  # exact where rounding would miss them
+    high = (centre + half) / scale if successes < trials else 1.0
+    return low, high
 
 
 def resampled_means(values: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:

@@ -45,6 +45,7 @@ class SudokuEnv(PuzzleEnv):
     - `rating` (float): the puzzle's difficulty, the number of guesses that a solver had to take back; 0 = none
     - `broken_rules` (int): rows, columns and boxes of the draft in which a digit stands twice
     - `wrong_clues` (int): clues that the draft does not keep
+    - `filled_cells` (int): cells of the draft that are not blank
     - `answer` (uint8[n, n]), only with `reveal_answer` and after the episode's end: the solution
 
     ## Arguments

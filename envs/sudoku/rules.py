@@ -6,7 +6,6 @@ boxes of 2 x 2, 2 x 3 (rows x columns), 3 x 3 and 4 x 4 cells.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -85,7 +84,7 @@ def over_batch(kernel: Callable[[int, int], None], count: int, grain: int) -> No
     Plain threads around kernels that release the GIL, made for the call and gone after it, rather than Numba's `prange`:
     its thread pools do not survive `fork` (vector environments fork) nor, without TBB, calls from two threads at once.
     """
-    threads = min(numba.config.NUMBA_NUM_THREADS, os.cpu_count() or 1, -(-count // grain))
+    threads = min(numba.config.NUMBA_NUM_THREADS, -(-count // grain))  # type: ignore[attr-defined]
     if threads <= 1:
         kernel(0, count)
         return
@@ -99,7 +98,7 @@ def over_batch(kernel: Callable[[int, int], None], count: int, grain: int) -> No
 
 
 @njit(cache=True, nogil=True)
-def _verify(questions, drafts, verified, start, stop, box):  # type: ignore[no-untyped-def]
+def _verify(questions: np.ndarray, drafts: np.ndarray, verified: np.ndarray, start: int, stop: int, box: SizeTuples) -> None:
     R = len(box[0])
     C = len(box[1])
     n = R * C

@@ -34,7 +34,7 @@ import numpy as np
 from numba import njit
 
 from hrm_gym.envs.errors import PuzzleError
-from hrm_gym.envs.sudoku.rules import check_grids, constant_sizes, over_batch
+from hrm_gym.envs.sudoku.rules import SizeTuples, check_grids, constant_sizes, over_batch
 
 NO_LIMIT = 1 << 62
 _GRAIN = 64  # puzzles per slice of a batch: fewer are solved sooner than a thread starts
@@ -66,6 +66,9 @@ def tables(rows: int) -> Tables:
     return Tables(locked, alone, rivals)
 
 
+Workspace = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 # The kernels below share these arguments:
 #   box: (rows, columns) of a box as the lengths of two tuples, see `constant_sizes`
 #   position: int64[C, n + 1], the words of band b and digit d (0..n-1) at [b, d] and the band's settled cells at [b, n]
@@ -74,7 +77,7 @@ def tables(rows: int) -> Tables:
 
 
 @njit(inline="always")
-def _repeat(step, count):  # type: ignore[no-untyped-def]
+def _repeat(step: int, count: int) -> int:
     """x * _repeat(step, count) is `count` copies of x, `step` bits apart."""
     ones = 0
     for i in range(count):
@@ -83,7 +86,7 @@ def _repeat(step, count):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _count_bits(word):  # type: ignore[no-untyped-def]
+def _count_bits(word: int) -> int:
     """The number of ones; the compiler knows this loop and makes it one instruction."""
     count = 0
     while word != 0:
@@ -93,13 +96,13 @@ def _count_bits(word):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _lowest_bit(word):  # type: ignore[no-untyped-def]
+def _lowest_bit(word: int) -> int:
     """The index of the lowest one of a word that is not 0."""
     return _count_bits((word & -word) - 1)
 
 
 @njit(inline="always")
-def _fold(word, plane, count):  # type: ignore[no-untyped-def]
+def _fold(word: int, plane: int, count: int) -> int:
     """The minirows in which a word has cells."""
     minirows = 0
     for j in range(count):
@@ -108,7 +111,7 @@ def _fold(word, plane, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _confine(position, d, scratch, box, table):  # type: ignore[no-untyped-def]
+def _confine(position: np.ndarray, d: int, scratch: np.ndarray, box: SizeTuples, table: Tables) -> bool:
     """Deductions 1 and 2 for digit d until nothing changes. False if the digit has nowhere to go."""
     R = len(box[0])
     C = len(box[1])
@@ -162,7 +165,7 @@ def _confine(position, d, scratch, box, table):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _bar_others(position, b, d, cells, n):  # type: ignore[no-untyped-def]
+def _bar_others(position: np.ndarray, b: int, d: int, cells: int, n: int) -> int:
     """Settles `cells` of band b for digit d: no other digit may go there. Returns the digits that lost a cell, as a bit set."""
     position[b, n] |= cells
     own = position[b, d]
@@ -170,13 +173,13 @@ def _bar_others(position, b, d, cells, n):  # type: ignore[no-untyped-def]
     for other in range(n):
         word = position[b, other]
         position[b, other] = word & ~cells
-        losers |= np.int64(word & cells != 0) << other
+        losers |= int(word & cells != 0) << other
     position[b, d] = own
     return losers & ~(1 << d)
 
 
 @njit(cache=True)
-def _propagate(position, dirty, scratch, box, table):  # type: ignore[no-untyped-def]
+def _propagate(position: np.ndarray, dirty: int, scratch: np.ndarray, box: SizeTuples, table: Tables) -> bool:
     """All deductions until nothing changes; `dirty` is the set of digits that lost a cell. False on a contradiction."""
     R = len(box[0])
     C = len(box[1])
@@ -228,7 +231,7 @@ def _propagate(position, dirty, scratch, box, table):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
-def place(position, b, d, cell, box, table):  # type: ignore[no-untyped-def]
+def place(position: np.ndarray, b: int, d: int, cell: int, box: SizeTuples, table: Tables) -> int:
     """Puts digit d into `cell` (one bit) of band b. Returns the digits to look at, as a bit set."""
     R = len(box[0])
     C = len(box[1])
@@ -238,7 +241,7 @@ def place(position, b, d, cell, box, table):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def start(question, position, box, table):  # type: ignore[no-untyped-def]
+def start(question: np.ndarray, position: np.ndarray, box: SizeTuples, table: Tables) -> bool:
     """The position of a question uint8[n, n], before any deduction but for the clues' rows and boxes. False if two clues clash there."""
     R = len(box[0])
     C = len(box[1])
@@ -268,7 +271,7 @@ def start(question, position, box, table):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _read(position, answer, box):  # type: ignore[no-untyped-def]
+def _read(position: np.ndarray, answer: np.ndarray, box: SizeTuples) -> None:
     """Writes the solved position into answer uint8[n, n]."""
     R = len(box[0])
     C = len(box[1])
@@ -283,7 +286,7 @@ def _read(position, answer, box):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _choose(position, scratch, pairs, box):  # type: ignore[no-untyped-def]
+def _choose(position: np.ndarray, scratch: np.ndarray, pairs: np.ndarray, box: SizeTuples) -> tuple[int, int]:
     """The cell to branch on, as (band, bit); bit 0 if the position is solved. `pairs`: int64[C], overwritten."""
     R = len(box[0])
     C = len(box[1])
@@ -339,7 +342,17 @@ def _choose(position, scratch, pairs, box):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def search(frames, limit, patience, coin, answer, scratch, pairs, box, table):  # type: ignore[no-untyped-def]
+def search(
+    frames: np.ndarray,
+    limit: int,
+    patience: int,
+    coin: np.ndarray,
+    answer: np.ndarray,
+    scratch: np.ndarray,
+    pairs: np.ndarray,
+    box: SizeTuples,
+    table: Tables,
+) -> tuple[int, int]:
     """Searches the position in frames[0] until `limit` solutions or more than `patience` dead ends.
 
     `coin`: uint64[0], and the lowest digit of a cell is tried first; or uint64[1], the state of a random generator, and it is
@@ -359,7 +372,7 @@ def search(frames, limit, patience, coin, answer, scratch, pairs, box, table):  
             if cell != 0:
                 candidates = 0
                 for d in range(n):
-                    candidates |= np.int64(position[b, d] & cell != 0) << d
+                    candidates |= int(position[b, d] & cell != 0) << d
                 tried = _lowest_bit(candidates)
                 if len(coin) > 0:
                     for _ in range(random_below(coin, _count_bits(candidates))):
@@ -392,18 +405,18 @@ def search(frames, limit, patience, coin, answer, scratch, pairs, box, table):  
 
 
 @njit(inline="always")
-def random_below(coin, bound):  # type: ignore[no-untyped-def]
+def random_below(coin: np.ndarray, bound: int) -> int:
     """A random whole number 0..bound-1; `coin` uint64[1] is the state of a SplitMix64 generator (Steele, Lea, Flood 2014)."""
     coin[0] += np.uint64(0x9E3779B97F4A7C15)
     mixed = coin[0]
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed = mixed ^ (mixed >> np.uint64(31))
-    return np.int64(((mixed >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))
+    return int(np.int64(((mixed >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32)))
 
 
 @njit(cache=True)
-def workspace(box):  # type: ignore[no-untyped-def]
+def workspace(box: SizeTuples) -> Workspace:
     """Arrays for `search`: (frames, scratch, pairs)."""
     R = len(box[0])
     C = len(box[1])
@@ -413,16 +426,24 @@ def workspace(box):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _search_many(questions, limit, answers, solutions, dead_ends, first, last, box, table):  # type: ignore[no-untyped-def]
+def _search_many(
+    questions: np.ndarray,
+    limit: int,
+    answers: np.ndarray,
+    solutions: np.ndarray,
+    dead_ends: np.ndarray,
+    first: int,
+    last: int,
+    box: SizeTuples,
+    table: Tables,
+) -> None:
     frames, scratch, pairs = workspace(box)
     coin = np.empty(0, dtype=np.uint64)
     for i in range(first, last):
         solutions[i] = 0
         dead_ends[i] = 0
         if start(questions[i], frames[0], box, table):
-            solutions[i], dead_ends[i] = search(
-                frames, limit, NO_LIMIT, coin, answers[i], scratch, pairs, box, table
-            )
+            solutions[i], dead_ends[i] = search(frames, limit, NO_LIMIT, coin, answers[i], scratch, pairs, box, table)
 
 
 def _run(questions: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

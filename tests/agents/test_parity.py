@@ -22,7 +22,9 @@ def parity(request):
     with np.load(request.param) as file:
         arrays = {name: file[name] for name in file.files}
     config = json.loads(str(arrays["config"]))
-    weights = {name.removeprefix("weights/"): torch.from_numpy(array) for name, array in arrays.items() if name.startswith("weights/")}
+    weights = {
+        name.removeprefix("weights/"): torch.from_numpy(array) for name, array in arrays.items() if name.startswith("weights/")
+    }
     return arrays, config, weights
 
 
@@ -46,7 +48,11 @@ def test_four_steps_match(parity, prefix, precision):
     state = network.initial_state(len(tokens))
     for step in range(1, 5):
         state, output = network.step(state, tokens, puzzle_ids)
-        for ours, theirs in ((output.logits, "logits"), (output.q_halt, "q_halt_logits"), (output.q_continue, "q_continue_logits")):
+        for ours, theirs in (
+            (output.logits, "logits"),
+            (output.q_halt, "q_halt_logits"),
+            (output.q_continue, "q_continue_logits"),
+        ):
             expected = arrays[f"eval/step{step}/{theirs}"]
             floor = 1e-5 if precision == "float64" else 1e-5 * np.abs(expected).max()
             np.testing.assert_allclose(ours.detach().numpy(), expected, rtol=1e-4, atol=floor)

@@ -122,7 +122,7 @@ GOOD = f"x,{QUESTION},{ANSWER},3"
         ([HEADER, GOOD, f"x,{QUESTION},{ANSWER}1,3"], r"line 3: the answer has 17 characters"),
         (
             [HEADER, GOOD, f"x,{'x' + QUESTION[1:]},{ANSWER},3"],
-            r"line 3: the question has 'x' at cell 0; expected one of '.*1234'",
+            r"line 3: the question has 'x' at cell 0; expected one of '.*1234.*'",
         ),
         ([HEADER, GOOD, f"x,{QUESTION},{'5' + ANSWER[1:]},3"], r"line 3: the answer has '5' at cell 0"),
         ([HEADER, GOOD, f"x,{QUESTION},{ANSWER},hard"], r"line 3: the rating is 'hard'; expected a number"),
@@ -130,16 +130,16 @@ GOOD = f"x,{QUESTION},{ANSWER},3"
         ([HEADER, GOOD, f"x,{QUESTION},{ANSWER},nan"], r"line 3: the rating is 'nan'"),
         ([HEADER, GOOD, f"x,{QUESTION},{ANSWER},{'1' * 40}"], r"line 3: the rating is '1{32}'"),
         ([HEADER, GOOD, GOOD, f"x,{QUESTION},{'2' + ANSWER[1:]},3", GOOD], r"line 4: .*answer"),
-        ([HEADER, *[GOOD] * 20, "", f"x,{QUESTION},{ANSWER[::-1]},3", GOOD, "x,y,z,3"], r"line 25: the question has 1 char"),
-        ([HEADER, *[GOOD] * 20, "", f"x,{QUESTION},{ANSWER[::-1]},3", *[GOOD] * 7], r"line 23: .*answer"),
+        (
+            [HEADER, *[GOOD] * 20, "", f"x,{QUESTION},{'1' * 16},3", *[GOOD] * 7, f"x,{QUESTION},{'1' * 16},3"],
+            r"line 23: .*answer",
+        ),
     ],
 )
 @pytest.mark.parametrize("block", [200, readers.BLOCK_BYTES])
 def test_faulty_csv_is_named_by_file_and_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str], message: str, block: int
 ) -> None:
-    if block == 200 and "line 25" in message:
-        pytest.skip("the earlier fault, of an answer, is met first when the blocks are small")
     monkeypatch.setattr(readers, "BLOCK_BYTES", block)
     path = write(tmp_path / "faulty.csv", *lines)
     with pytest.raises(SourceError, match=message) as caught:

@@ -33,9 +33,7 @@ def test_figures_against_a_loop(report, restless):
     agent, puzzles = restless
     for measured, halting in ((report.learned, "q"), (report.all_steps, "fixed(8)")):
         solutions = agent.solve(puzzles, halting=halting)
-        right = sum(
-            bool((draft == answer).all()) for draft, answer in zip(solutions.drafts, puzzles.answers, strict=True)
-        )
+        right = sum(bool((draft == answer).all()) for draft, answer in zip(solutions.drafts, puzzles.answers, strict=True))
         cells = sum(int((draft == answer).sum()) for draft, answer in zip(solutions.drafts, puzzles.answers, strict=True))
         steps = sorted(solutions.steps.tolist())
         assert measured.halting == halting
@@ -126,7 +124,7 @@ def test_the_test_above_has_right_and_wrong_answers(restless):
 
 @pytest.mark.parametrize("halting", ["q", "verifier", "oracle"])
 def test_episodes_of_a_wrapped_environment_with_rules(halting):
-    """Mazes, which are verified by rules: one in two is a straight corridor, whose answer a tiny hand-trained bias cannot know."""
+    """Mazes, which are verified by rules, from bare questions in the environment and from puzzles with answers in `solve`."""
     family, source = family_and_source("maze", size=5)
     config = NetworkConfig(
         cells=25, vocabulary=family.vocabulary, hidden_size=16, heads=2, expansion=2, mlp_multiple=16, h_layers=1, l_layers=1

@@ -55,7 +55,9 @@ def same_state(one, other):
             assert a == b
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimiser": "adam-atan2", "continue_target": "lookahead", "exploration_drawn": "step"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimiser": "adam-atan2", "continue_target": "lookahead", "exploration_drawn": "step"}]
+)
 def test_resuming_is_bit_for_bit(tmp_path, changes):
     config = SMALL.replace(**changes)
     unbroken = Trainer(config)
@@ -144,7 +146,9 @@ def test_a_checkpoint_of_another_run_is_refused():
 
 
 def test_no_test_answer_is_ever_trained_on():
-    config = TrainConfig(puzzles={"size": 4, "difficulty": "hard"}, train_puzzles=500, test_puzzles=200, batch_size=512, hidden_size=16)
+    config = TrainConfig(
+        puzzles={"size": 4, "difficulty": "hard"}, train_puzzles=500, test_puzzles=200, batch_size=512, hidden_size=16
+    )
     trainer = Trainer(config)
     test = {answer.tobytes() for answer in trainer.data.test.answers}
     assert len(test) > 10

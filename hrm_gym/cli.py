@@ -1,0 +1,246 @@
+"""The command line. Torch is loaded by the commands that need it, so that --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import gymnasium.error
+import typer
+from rich.console import Console
+
+import hrm_gym
+from hrm_gym.envs.errors import ConfigError, HRMGymError
+
+if TYPE_CHECKING:
+    from hrm_gym.agents.agent import HRMAgent
+    from hrm_gym.envs.puzzles import Puzzles
+
+app = typer.Typer(
+    name="hrm-gym",
+    help="Reasoning puzzles as Gymnasium environments, and an agent that thinks in cycles and learns when to stop.\n\n"
+    "Begin with: hrm-gym demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+console = Console()
+
+AgentArgument = Annotated[
+    str, typer.Argument(help="A run folder, a saved agent's folder, or the name of one that comes along (see info).")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+PuzzlesOption = Annotated[int, typer.Option(min=1, help="How many test puzzles.")]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(help="Other test puzzles, such as csv:PATH; without it the held-out split of what the agent was trained on."),
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the run, the figures and the film.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, puzzles and everything random.")] = 0,
+    device: DeviceOption = "cpu",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Fewer optimiser steps, for a quick look; the agent will be worse.")
+    ] = None,
+) -> None:
+    """See the whole idea work: train an agent on 4 x 4 Sudoku, evaluate it, compare halting strategies, film it. A few minutes on a CPU."""
+    from hrm_gym.demo import run_demo
+
+    run_demo(out, seed, device, steps, console)
+
+
+@app.command()
+def train(
+    preset: Annotated[
+        str | None, typer.Argument(help="sudoku-4x4, sudoku-9x9, maze-9x9, arc-small or hrm-paper-sudoku.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value, for example learning_rate=3e-4 or puzzles.size=6; may be repeated."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, puzzles and everything random.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; without it runs/PRESET-seedSEED.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue the run in this folder, to the same numbers as an unbroken run.")
+    ] = None,
+) -> None:
+    """Train an agent. Ctrl-C saves; --resume FOLDER continues."""
+    from hrm_gym.train.config import TrainConfig
+    from hrm_gym.train.config import preset as preset_called
+    from hrm_gym.train.loop import train as run_training
+
+    if resume is not None:
+        if preset or settings or seed is not None or device or out:
+            raise ConfigError("--resume continues a run as it was; give no preset, --set, --seed, --device or --out with it")
+        config, folder = TrainConfig(), resume
+    else:
+        if preset is None:
+            raise ConfigError("which preset? try: hrm-gym train sudoku-4x4 (hrm-gym info lists them)")
+        config = preset_called(preset).with_settings(settings or [])
+        config = config.replace(**{k: v for k, v in (("seed", seed), ("device", device)) if v is not None})
+        folder = out or Path("runs") / f"{config.name}-seed{config.seed}"
+    try:
+        run_training(config, folder, resume=resume is not None)
+    except KeyboardInterrupt:
+        console.print(f"Stopped; everything is in {folder}. Continue with: hrm-gym train --resume {folder}")
+        raise
+    console.print(f"Trained: {folder}. Next: hrm-gym evaluate {folder}")
+
+
+@app.command()
+def evaluate(
+    agent: AgentArgument,
+    puzzles: PuzzlesOption = 1000,
+    source: SourceOption = None,
+    halting: Annotated[
+        str | None, typer.Option(help="A halting strategy, such as q or fixed(8); without it the agent's own.")
+    ] = None,
+    episodes: Annotated[
+        int, typer.Option(min=0, help="Also play this many puzzles one by one in the Gymnasium environment.")
+    ] = 20,
+    device: DeviceOption = "auto",
+    json: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
+) -> None:
+    """Measure an agent on puzzles it has not seen: accuracy, steps, calibration of its Q values, speed."""
+    from hrm_gym.train.evaluate import evaluate as measure
+    from hrm_gym.train.evaluate import play
+    from hrm_gym.watch import environment_of
+
+    loaded, test = _agent_and_puzzles(agent, puzzles, source, device)
+    report = measure(loaded, test, halting=halting, checkpoint=agent)
+    console.print(report.table())
+    if episodes:
+        if halting is not None:
+            from hrm_gym.agents.halting import halting_strategy
+
+            loaded.halting = halting_strategy(halting)
+        few = test.take(slice(episodes))
+        records = play(loaded, environment_of(loaded), few)
+        solutions = loaded.solve(few)
+        same = all(
+            (record.draft == draft).all() and record.steps == steps
+            for record, draft, steps in zip(records, solutions.drafts, solutions.steps, strict=True)
+        )
+        reward = sum(record.reward for record in records) / len(records)
+        agreement = "the same answers and steps as in slots" if same else "NOT the same answers as in slots"
+        console.print(f"In the Gymnasium environment: {len(records)} episodes, mean reward {reward:.2f}, {agreement}.")
+    if json is not None:
+        report.save(json)
+        console.print(f"Written: {json}")
+
+
+@app.command()
+def compare(
+    agent: AgentArgument,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", help="A halting strategy, such as fixed(4), q or stable(2); may be repeated."),
+    ] = None,
+    puzzles: PuzzlesOption = 1000,
+    source: SourceOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the table (JSON, CSV) and the plot.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Compare halting strategies on one recorded pass over the same test puzzles."""
+    from hrm_gym.comparing import compare_and_show
+
+    loaded, test = _agent_and_puzzles(agent, puzzles, source, device)
+    compare_and_show(loaded, test, strategies, out, seed, agent, console)
+
+
+@app.command()
+def watch(
+    agent: AgentArgument,
+    puzzle: Annotated[
+        str | None, typer.Option(help="A puzzle of your own, row by row, such as 1..4..3.....2...; blanks are dots.")
+    ] = None,
+    gif: Annotated[Path | None, typer.Option(help="Write a film instead of opening a window.")] = None,
+    episodes: Annotated[int, typer.Option(min=0, help="How many puzzles; 0: until the window is closed (a film: one).")] = 0,
+    halting: Annotated[str | None, typer.Option(help="A halting strategy, such as q or fixed(8).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the puzzles.")] = 0,
+    fps: Annotated[float, typer.Option(min=0.1, max=50, help="Steps of thought per second.")] = 2.0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Watch an agent think, step by step: in a pygame window, or as a GIF where there is no display."""
+    from hrm_gym.agents.agent import HRMAgent
+    from hrm_gym.watch import film_episodes, watch_in_window
+
+    loaded = HRMAgent.from_pretrained(agent, device, halting)
+    if gif is None:
+        watch_in_window(loaded, puzzle, seed, episodes, fps)
+        return
+    for info in film_episodes(loaded, gif, puzzle, seed, max(1, episodes), fps):
+        console.print(f"{info['puzzle_id']}: {'verified' if info['verified'] else 'not solved'}")
+    console.print(f"Written: {gif}")
+
+
+@app.command()
+def info(agent: Annotated[str | None, typer.Argument(help="An agent to describe.")] = None) -> None:
+    """What is installed: versions, devices, environments, presets, halting strategies, agents."""
+    import json
+
+    if agent is not None:
+        from hrm_gym.agents.agent import DESCRIPTION_FILE, HRMAgent, find_agent
+
+        loaded = HRMAgent.from_pretrained(agent, "cpu")
+        parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
+        console.print(f"{find_agent(agent)}: {parameters:,} parameters")
+        console.print_json((find_agent(agent) / DESCRIPTION_FILE).read_text())
+        return
+    from hrm_gym.info import describe_installation
+
+    console.print_json(json.dumps(describe_installation()))
+
+
+def _agent_and_puzzles(name: str, count: int, source: str | None, device: str) -> tuple[HRMAgent, Puzzles]:
+    """An agent and test puzzles for it."""
+    from hrm_gym.agents.agent import HRMAgent
+    from hrm_gym.train.config import TrainConfig
+    from hrm_gym.train.data import load_test_puzzles
+
+    agent = HRMAgent.from_pretrained(name, device)
+    trained = agent.description.get("trained", {}).get("config")
+    if trained:
+        config = TrainConfig.from_dict(trained)
+    elif agent.family.name == "arc":
+        config = TrainConfig(family="arc", puzzles={"max_size": agent.family.shape[0]})
+    else:
+        config = TrainConfig(family=agent.family.name, puzzles={"size": agent.family.shape[0]})
+    return agent, load_test_puzzles(config, count, source)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"hrm-gym {hrm_gym.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line. A mistake of the user's gives one line and exit code 2; Ctrl-C gives 130."""
+    try:
+        app()
+    except (HRMGymError, gymnasium.error.Error) as error:
+        Console(stderr=True, soft_wrap=True).print(f"hrm-gym: {error}", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The interface of the backbones: states, gradients, precision, randomness."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hrm_gym.agents.backbones import BACKBONES, build_network
+from hrm_gym.agents.layers import truncated_normal
+from hrm_gym.agents.network import NetworkConfig
+from hrm_gym.envs.errors import ConfigError
+
+
+def config(**changes):
+    values = {
+        "cells": 9, "vocabulary": 6, "hidden_size": 16, "heads": 2, "expansion": 2.0, "mlp_multiple": 8, "h_layers": 1, "l_layers": 2,
+        "h_cycles": 2, "l_cycles": 2, "positions": "none", **changes,
+    }  # fmt: skip
+    return NetworkConfig(**values)
+
+
+def tokens(count=3, seed=0):
+    return torch.randint(6, (count, 9), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=list(BACKBONES))
+def backbone(request):
+    return request.param
+
+
+@pytest.mark.parametrize("positions", ["rope", "learned", "none"])
+def test_shapes_and_dtypes(backbone, positions):
+    network = build_network(config(backbone=backbone, positions=positions, puzzle_ids=4, puzzle_embedding_size=20))
+    state, output = network.step(network.initial_state(3), tokens(), torch.tensor([0, 3, 1]))
+    assert state.z_h.shape == state.z_l.shape == (3, 2 + 9, 16)  # 20 numbers take two positions of 16
+    assert output.logits.shape == (3, 9, 6)
+    assert output.q_halt.shape == output.q_continue.shape == (3,)
+    assert output.q_halt.dtype == torch.float32
+
+
+def test_rows_do_not_see_each_other(backbone):
+    network = build_network(config(backbone=backbone))
+    both, _ = network.step(network.initial_state(3), tokens())
+    alone, _ = network.step(network.initial_state(1), tokens()[1:2])
+    assert torch.allclose(both.z_h[1], alone.z_h[0], atol=1e-5)
+
+
+def test_the_state_carries_no_graph_and_the_output_does(backbone):
+    network = build_network(config(backbone=backbone))
+    with torch.no_grad():
+        network.q_head.weight.fill_(0.1)  # it starts at zero, where the gradient ends at the head
+    state, output = network.step(network.initial_state(3), tokens())
+    assert not state.z_h.requires_grad and not state.z_l.requires_grad
+    (output.logits.sum() + output.q_halt.sum() + output.q_continue.sum()).backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+def saved_bytes(network):
+    """Bytes that autograd keeps for the backward pass of one step."""
+    total = 0
+
+    def pack(tensor):
+        nonlocal total
+        total += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        network.step(network.initial_state(3), tokens())
+    return total
+
+
+def test_memory_does_not_grow_with_the_cycles():
+    few, many = (saved_bytes(build_network(config(h_cycles=cycles, l_cycles=cycles))) for cycles in (1, 8))
+    assert few == many > 0
+
+
+def test_reset_puts_back_chosen_rows_only(backbone):
+    network = build_network(config(backbone=backbone))
+    state, _ = network.step(network.initial_state(3), tokens())
+    reset = network.reset_state(state, torch.tensor([True, False, True]))
+    start = network.initial_state(3)
+    for part in ("z_h", "z_l"):
+        assert torch.equal(getattr(reset, part)[0], getattr(start, part)[0])
+        assert torch.equal(getattr(reset, part)[1], getattr(state, part)[1])
+
+
+def test_nothing_halts_at_the_start(backbone):
+    network = build_network(config(backbone=backbone))
+    _, output = network.step(network.initial_state(3), tokens())
+    assert output.q_halt.tolist() == output.q_continue.tolist() == [-5.0] * 3
+
+
+def test_bfloat16_is_close_to_float32(backbone):
+    if backbone == "trm-mixer":
+        pytest.skip("its random start amplifies rounding")
+    wide, narrow = (build_network(config(backbone=backbone, precision=name)) for name in ("float32", "bfloat16"))
+    narrow.load_state_dict(wide.state_dict())
+    _, exact = wide.step(wide.initial_state(3), tokens())
+    state, rounded = narrow.step(narrow.initial_state(3), tokens())
+    assert state.z_h.dtype == torch.bfloat16
+    assert (rounded.logits.float() - exact.logits).norm() / exact.logits.norm() < 0.1
+    assert next(narrow.parameters()).dtype == torch.float32
+
+
+def test_the_seed_decides_the_weights_and_the_global_generator_is_left_alone(backbone):
+    before = torch.get_rng_state()
+    one, same, other = (build_network(config(backbone=backbone), seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), same.state_dict().values(), strict=True))
+    assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+
+
+def test_truncated_normal_has_the_asked_deviation_and_is_cut():
+    values = truncated_normal((200_000,), 0.5, torch.Generator().manual_seed(0))
+    assert values.std().item() == pytest.approx(0.5, rel=0.01)
+    assert values.mean().item() == pytest.approx(0.0, abs=0.01)
+    assert values.abs().max().item() < 0.5 * 2 / 0.879  # two deviations, stretched
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": "gpt"}, "backbone 'gpt' is unknown; expected one of hrm"),
+        ({"precision": "int4"}, "precision 'int4' is unknown"),
+        ({"positions": "sines"}, "positions 'sines' is unknown"),
+        ({"heads": 5}, "hidden_size 16 over 5 heads"),
+        ({"l_cycles": 0}, "l_cycles is 0; expected at least 1"),
+    ],
+)
+def test_bad_shapes_are_named(change, message):
+    with pytest.raises(ConfigError, match=message):
+        build_network(config(**change))
+
+
+def test_puzzle_ids_are_asked_for():
+    network = build_network(config(puzzle_ids=4, puzzle_embedding_size=16))
+    with pytest.raises(ConfigError, match="give step\\(\\) the puzzle_ids"):
+        network.step(network.initial_state(3), tokens())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_cuda_agrees_with_the_cpu(backbone, precision):
+    if backbone == "trm-mixer":
+        pytest.skip("its random start amplifies rounding")
+    network = build_network(config(backbone=backbone))
+    _, expected = network.step(network.initial_state(3), tokens())
+    there = build_network(config(backbone=backbone, precision=precision)).cuda()
+    there.load_state_dict(network.state_dict())
+    _, output = there.step(there.initial_state(3), tokens().cuda())
+    error = (output.logits.float().cpu() - expected.logits).norm() / expected.logits.norm()
+    assert error < (1e-3 if precision == "float32" else 0.1)
