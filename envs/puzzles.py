@@ -49,7 +49,7 @@ class Puzzles:
         return Puzzles(
             self.questions[index],
             self.answers[index],
-            [self.ids[i] for i in index],
+            [self.ids[i] for i in index.tolist()],
             self.ratings[index],
             {name: values[index] for name, values in self.facts.items()},
         )

@@ -245,7 +245,7 @@ class RowIds(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | RowIds:
         if isinstance(index, slice):
             return RowIds(self.name, self.rows[index])
-        return f"{self.name}:{self.rows[index]}"
+        return f"{self.name}:{self.rows.item(index)}"  # a NumPy integer takes four times as long to print
 
     def __iter__(self) -> Iterator[str]:
         return (f"{self.name}:{row}" for row in self.rows.tolist())

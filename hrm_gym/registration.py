@@ -16,6 +16,12 @@ ENVIRONMENTS: tuple[tuple[str, str, str], ...] = (
     ("HRM-Maze-v0", "hrm_gym.envs.maze.env:MazeEnv", "hrm_gym.envs.vector_episode:MazeVectorEnv"),
     # ARC-AGI-1, training tasks, two attempts
     ("HRM-ARC-v0", "hrm_gym.envs.arc.env:ArcEnv", "hrm_gym.envs.vector_episode:ArcVectorEnv"),
+    # one cell at a time: 9 x 9, generated, easy
+    ("HRM-SudokuEdit-v0", "hrm_gym.envs.sudoku.edit:SudokuEditEnv", "hrm_gym.envs.vector_edit:SudokuEditVectorEnv"),
+    # one move at a time: 10 x 10, generated
+    ("HRM-MazeWalk-v0", "hrm_gym.envs.maze.walk:MazeWalkEnv", "hrm_gym.envs.vector_edit:MazeWalkVectorEnv"),
+    # one operation at a time: ARC-AGI-1, training tasks, two attempts
+    ("HRM-ARCEdit-v0", "hrm_gym.envs.arc.edit:ArcEditEnv", "hrm_gym.envs.vector_edit:ArcEditVectorEnv"),
 )
 
 

@@ -102,7 +102,7 @@ class TrainConfig:
 
     q_weight: float = 0.5
     continue_target: str = "next-step"
-    step_cost: float = 0.02
+    step_cost: float = 0.005
     discount: float = 1.0
     exploration: float = 0.5
     exploration_drawn: str = "episode"
@@ -259,14 +259,14 @@ PRESETS: dict[str, TrainConfig] = {
         family="sudoku",
         puzzles={"size": 4, "difficulty": "hard"},
         train_puzzles=20_000,
-        augment=False,  # 20,000 puzzles on the 232 grids of the training split are all there is to show
         hidden_size=64,
         heads=4,
         expansion=2.0,
         batch_size=128,
-        optimiser_steps=4_000,
-        learning_rate=3e-3,
-        weight_decay=0.5,
+        optimiser_steps=5_000,
+        learning_rate=4e-3,
+        weight_decay=0.3,
+        exploration=0.3,
     ),
     "sudoku-9x9": TrainConfig(
         name="sudoku-9x9",

@@ -105,7 +105,7 @@ def accuracy_against_steps(comparison: Comparison) -> Figure:
         _set_step_ticks(close, left, right)
         close.set_xlim(left, right)
         close.set_ylim(low, high)
-        close.set_title("the dotted corner, enlarged", loc="left", fontsize=9, color=MUTED, pad=8)
+        close.set_title("the dotted corner, enlarged", loc="right", fontsize=9, color=MUTED, pad=8)
         _label_strategies(close, comparison, [row for row in rows if row.strategy in inside], [])
     _label_strategies(axes, comparison, [row for row in rows if row.strategy not in inside], keep_out)
     return figure
@@ -184,7 +184,10 @@ def _label_strategies(axes: Axes, comparison: Comparison, rows: Sequence[Strateg
         [(members[0].mean_steps, 100 * members[0].accuracy) for _, members in groups],
         ["\n".join(row.strategy for row in members) for _, members in groups],
         [_look(members[0])[0] for _, members in groups],
-        bars=[(row.mean_steps_interval, (100 * row.accuracy_interval[0], 100 * row.accuracy_interval[1])) for row in rows],
+        bars=[
+            (row.mean_steps_interval, (100 * row.accuracy_interval[0], 100 * row.accuracy_interval[1]))
+            for row, *_ in (members for _, members in groups)
+        ],
         lines=list(itertools.pairwise(_fixed_curve(comparison))),
         keep_out=keep_out,
     )
@@ -290,7 +293,7 @@ def place_labels(
     spots = np.array([to_pixels(point) for point in points]).reshape(-1, 2)
     # boxes that labels must stay off: markers, bars, legends; [K, 4] as x0, y0, x1, y1
     solid = [(x - 5.5 * pixel, y - 5.5 * pixel, x + 5.5 * pixel, y + 5.5 * pixel) for x, y in spots]
-    for (x, y), (across, up) in zip(points, bars, strict=False):
+    for (x, y), (across, up) in zip(points, bars, strict=bool(bars)):
         (left, middle), (right, _) = to_pixels([(across[0], y), (across[1], y)])
         (centre, low), (_, high) = to_pixels([(x, up[0]), (x, up[1])])
         solid.append((left, middle - pixel, right, middle + pixel))

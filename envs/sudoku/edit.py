@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,128 +16,114 @@ from hrm_gym.envs.family import Family
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.registry import sudoku
 from hrm_gym.envs.sources import Source
+from hrm_gym.envs.sudoku.rules import box_shape
 
 REWARDS = ("verified", "dense")
 MASKS = ("legal", "consistent")
 
 # -- moves -------------------------------------------------------------------------------------------------------------
-# One board i of arrays [N, ...]. Its units are the rows 0..n-1, the columns n..2n-1 and the boxes 2n..3n-1; counts[i, unit, v]
-# is how often v stands in a unit, so that neither a move nor a verdict ever looks at the whole grid.
+# Cells are numbered row by row; units are the rows 0..n-1, the columns n..2n-1 and the boxes 2n..3n-1. So that neither a move nor
+# a verdict looks at a whole grid, a board keeps counts[unit, v], how often value v stands in a unit, and crowded[unit], how
+# many values stand there more than once.
+
+
+@lru_cache(maxsize=8)
+def _tables(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of each unit, int64[3 n, n], and the three units of each cell, int64[n * n, 3]."""
+    box_rows, box_columns = box_shape(size)
+    row, column = np.divmod(np.arange(size * size), size)
+    units = np.stack([row, size + column, 2 * size + row // box_rows * box_rows + column // box_columns], axis=1)
+    cells = np.stack([np.flatnonzero((units == unit).any(axis=1)) for unit in range(3 * size)])
+    return cells, units
 
 
 @njit(cache=True, nogil=True)
-def _units_of(row: int, column: int, box_rows: int, box_columns: int) -> tuple[int, int, int]:
-    n = box_rows * box_columns
-    return row, n + column, 2 * n + row // box_rows * box_rows + column // box_columns
-
-
-@njit(cache=True, nogil=True)
-def _is_broken(counts: np.ndarray) -> bool:
-    """Whether a value stands twice in a unit, by its counts uint8[n + 1]."""
-    for value in range(1, len(counts)):
-        if counts[value] > 1:
-            return True
-    return False
-
-
-@njit(cache=True, nogil=True)
-def _mask_write(
-    i: int,
-    row: int,
-    column: int,
-    value: int,
-    questions: np.ndarray,
-    drafts: np.ndarray,
-    counts: np.ndarray,
-    masks: np.ndarray,
-    box_rows: int,
-    box_columns: int,
-    consistent: bool,
-) -> None:
-    """Sets the mask of writing `value` into one cell."""
-    n = box_rows * box_columns
-    allowed = questions[i, row, column] == 0 and drafts[i, row, column] != value
-    if consistent and allowed:
-        for unit in _units_of(row, column, box_rows, box_columns):
-            allowed = allowed and counts[i, unit, value] == 0
-    masks[i, (row * n + column) * n + value - 1] = allowed
+def _stands(value: int, cell: int, counts: np.ndarray, units: np.ndarray) -> bool:
+    """Whether a value stands in a unit of the cell."""
+    return counts[units[cell, 0], value] + counts[units[cell, 1], value] + counts[units[cell, 2], value] > 0
 
 
 @njit(cache=True, nogil=True)
 def _begin(
     rows: np.ndarray,
     questions: np.ndarray,
-    drafts: np.ndarray,
     counts: np.ndarray,
+    crowded: np.ndarray,
     masks: np.ndarray,
     blanks: np.ndarray,
     broken: np.ndarray,
-    box_rows: int,
-    box_columns: int,
+    units: np.ndarray,
     consistent: bool,
 ) -> None:
-    n = box_rows * box_columns
+    cells, n = questions.shape[1], counts.shape[2] - 1
     for i in rows:
-        counts[i] = 0
+        question, count, mask = questions[i], counts[i], masks[i]
+        count[:] = 0
+        crowded[i] = 0
         blanks[i] = broken[i] = 0
-        for row in range(n):
-            for column in range(n):
-                value = drafts[i, row, column]
-                blanks[i] += value == 0
-                for unit in _units_of(row, column, box_rows, box_columns):
-                    counts[i, unit, value] += 1
-        for unit in range(3 * n):
-            broken[i] += _is_broken(counts[i, unit])
-        for row in range(n):
-            for column in range(n):
-                for value in range(1, n + 1):
-                    _mask_write(
-                        i, row, column, value, questions, drafts, counts, masks, box_rows, box_columns, consistent
-                    )  # fmt: skip
-        masks[i, n * n * n : -1] = False  # nothing to erase yet
-        masks[i, -1] = not consistent or blanks[i] == 0
+        for cell in range(cells):
+            value = question[cell]
+            blanks[i] += value == 0
+            for k in range(3):
+                unit = units[cell, k]
+                count[unit, value] += 1
+                if value and count[unit, value] == 2:
+                    broken[i] += crowded[i, unit] == 0
+                    crowded[i, unit] += 1
+        for cell in range(cells):
+            for value in range(1, n + 1):
+                mask[cell * n + value - 1] = question[cell] == 0 and not (consistent and _stands(value, cell, count, units))
+        mask[cells * n :] = False  # nothing to erase yet
+        mask[-1] = not consistent or blanks[i] == 0
 
 
 @njit(cache=True, nogil=True)
 def _write(
-    i: int,
-    row: int,
-    column: int,
+    cell: int,
     value: int,
-    questions: np.ndarray,
-    drafts: np.ndarray,
-    counts: np.ndarray,
-    masks: np.ndarray,
-    blanks: np.ndarray,
-    broken: np.ndarray,
-    box_rows: int,
-    box_columns: int,
+    question: np.ndarray,
+    draft: np.ndarray,
+    count: np.ndarray,
+    crowded: np.ndarray,
+    mask: np.ndarray,
+    cells_of: np.ndarray,
+    units: np.ndarray,
     consistent: bool,
-) -> None:
-    """Puts `value` (0: blank) in the place of another one, and brings counts and masks up to date."""
-    n = box_rows * box_columns
-    old = drafts[i, row, column]
-    drafts[i, row, column] = value
-    blanks[i] += np.int64(value == 0) - np.int64(old == 0)
-    for unit in _units_of(row, column, box_rows, box_columns):
-        broken[i] -= _is_broken(counts[i, unit])
-        counts[i, unit, old] -= 1
-        counts[i, unit, value] += 1
-        broken[i] += _is_broken(counts[i, unit])
-    top, left = row // box_rows * box_rows, column // box_columns * box_columns
-    for changed in (np.int64(old), np.int64(value)):
-        if changed == 0:
-            continue
-        if not consistent:
-            _mask_write(
-                i, row, column, changed, questions, drafts, counts, masks, box_rows, box_columns, consistent
-            )  # fmt: skip
-            continue
-        for k in range(n):
-            for y, x in ((row, k), (k, column), (top + k // box_columns, left + k % box_columns)):
-                _mask_write(i, y, x, changed, questions, drafts, counts, masks, box_rows, box_columns, consistent)
-    masks[i, n * n * n + row * n + column] = value != 0
-    masks[i, -1] = not consistent or blanks[i] == 0
+) -> int:
+    """Puts `value` (0: blank) in the place of another one on one board, and brings counts and mask up to date.
+
+    Returns by how much the number of units in which a value stands twice has grown.
+    """
+    cells, n = len(question), count.shape[1] - 1
+    old = np.int64(draft[cell])
+    draft[cell] = value
+    mask[cells * n + cell] = value != 0
+    if not consistent:
+        if old:
+            mask[cell * n + old - 1] = True
+        if value:
+            mask[cell * n + value - 1] = False
+    newly_broken = 0
+    for k in range(3):
+        unit = units[cell, k]
+        newly_broken -= crowded[unit] > 0
+        if old:
+            crowded[unit] -= count[unit, old] == 2
+            count[unit, old] -= 1
+        if value:
+            count[unit, value] += 1
+            crowded[unit] += count[unit, value] == 2
+        newly_broken += crowded[unit] > 0
+    if consistent:
+        for k in range(3):
+            unit = units[cell, k]
+            if old and count[unit, old] == 0:
+                for other in cells_of[unit]:
+                    mask[other * n + old - 1] = question[other] == 0 and not _stands(old, other, count, units)
+            if value and count[unit, value] == 1:
+                for other in cells_of[unit]:
+                    mask[other * n + value - 1] = False
+    return newly_broken
 
 
 @njit(cache=True, nogil=True)
@@ -146,6 +133,7 @@ def _move(
     questions: np.ndarray,
     drafts: np.ndarray,
     counts: np.ndarray,
+    crowded: np.ndarray,
     masks: np.ndarray,
     blanks: np.ndarray,
     blanks_given: np.ndarray,
@@ -154,14 +142,14 @@ def _move(
     submitted: np.ndarray,
     verified: np.ndarray,
     rewards: np.ndarray,
-    box_rows: int,
-    box_columns: int,
+    cells_of: np.ndarray,
+    units: np.ndarray,
     consistent: bool,
     dense: bool,
     auto_submit: bool,
 ) -> int:
-    n = box_rows * box_columns
-    first_erase, submit = n * n * n, n * n * (n + 1)
+    cells, n = questions.shape[1], counts.shape[2] - 1
+    submit = cells * n + cells
     for i in range(len(actions)):
         if active[i] and not 0 <= actions[i] <= submit:
             return i
@@ -171,21 +159,32 @@ def _move(
         if not active[i]:
             continue
         action = actions[i]
-        last_cells[i] = -1
         missing = blanks[i] + broken[i]
-        filled = False
-        if action == submit:
-            submitted[i] = True
-        else:
-            cell, value = (action // n, action % n + 1) if action < first_erase else (action - first_erase, 0)
-            row, column = cell // n, cell % n
+        last_cells[i] = -1
+        submitted[i] = action == submit
+        if action < submit:
+            if action < cells * n:
+                cell, value = action // n, action % n + 1
+            else:
+                cell, value = action - cells * n, 0
             last_cells[i] = cell
-            if questions[i, row, column] == 0 and drafts[i, row, column] != value:
-                _write(
-                    i, row, column, value, questions, drafts, counts, masks, blanks, broken, box_rows, box_columns, consistent
-                )  # fmt: skip
-                filled = blanks[i] == 0
-        submitted[i] |= auto_submit and filled
+            old = drafts[i, cell]
+            if questions[i, cell] == 0 and old != value:
+                broken[i] += _write(
+                    cell,
+                    value,
+                    questions[i],
+                    drafts[i],
+                    counts[i],
+                    crowded[i],
+                    masks[i],
+                    cells_of,
+                    units,
+                    consistent,
+                )
+                blanks[i] += np.int64(value == 0) - np.int64(old == 0)
+                masks[i, submit] = not consistent or blanks[i] == 0
+                submitted[i] = auto_submit and blanks[i] == 0
         verified[i] = submitted[i] and blanks[i] == 0 and broken[i] == 0
         rewards[i] = verified[i]
         if dense:
@@ -225,19 +224,19 @@ class SudokuBoards(Boards):
         self.masks = np.ones((count, n * n * n + n * n + 1), bool)
         self.blanks, self.broken, self._blanks_given, self._last_cells = np.zeros((4, count), np.int64)
         self._counts = np.zeros((count, 3 * n, n + 1), np.uint8)
-        assert family.box is not None
-        self._box = family.box
+        self._crowded = np.zeros((count, 3 * n), np.uint8)
+        self._cells_of, self._units = _tables(n)
 
-    def _begin(self, rows: np.ndarray, puzzles: Puzzles) -> None:
+    def _begin(self, rows: np.ndarray) -> None:
         _begin(
             rows,
-            self.questions,
-            self.drafts,
+            self._flat(self.questions),
             self._counts,
+            self._crowded,
             self.masks,
             self.blanks,
             self.broken,
-            *self._box,
+            self._units,
             self._consistent,
         )
         self._blanks_given[rows] = self.blanks[rows]
@@ -247,9 +246,10 @@ class SudokuBoards(Boards):
         return _move(
             actions,
             active,
-            self.questions,
-            self.drafts,
+            self._flat(self.questions),
+            self._flat(self.drafts),
             self._counts,
+            self._crowded,
             self.masks,
             self.blanks,
             self._blanks_given,
@@ -258,11 +258,15 @@ class SudokuBoards(Boards):
             self.submitted,
             self.verified,
             self.rewards,
-            *self._box,
+            self._cells_of,
+            self._units,
             self._consistent,
             self._dense,
             self._auto_submit,
         )
+
+    def _flat(self, grids: np.ndarray) -> np.ndarray:
+        return grids.reshape(self.count, -1)
 
     def figures(self) -> dict[str, tuple[np.ndarray, bool]]:
         return {
@@ -271,9 +275,10 @@ class SudokuBoards(Boards):
             "broken_rules": (self.broken, True),
         }
 
-    def solution(self, puzzles: Puzzles, row: int) -> np.ndarray:
+    def solution(self, row: int) -> np.ndarray:
+        assert self.puzzles is not None
         n = self.family.shape[0]
-        answer = puzzles.answers[0].reshape(-1).astype(np.int64)
+        answer = self.puzzles.answers[row].reshape(-1).astype(np.int64)
         missing = np.flatnonzero(self.drafts[row].reshape(-1) != answer)
         actions = missing * n + answer[missing] - 1
         submit = n * n * (n + 1)
@@ -455,16 +460,9 @@ class SudokuEditEnv(EditEnv):
 
 
 def sudoku_boards(
-    count: int,
-    size: int = 9,
-    source: str = "generate",
-    difficulty: str = "easy",
-    split: str = "all",
-    blanks: int | None = None,
-    *settings: Any,
-    **more: Any,
+    count: int, size: int, source: str, difficulty: str, split: str, blanks: int | None, *settings: Any
 ) -> tuple[SudokuBoards, Source]:
-    """`count` boards and a source for them; the other arguments are those of `SudokuEditEnv` and `SudokuBoards`.
+    """`count` boards and a source for them; the arguments are those of `SudokuEditEnv`, `settings` those of `SudokuBoards`.
 
     Raises:
         ConfigError, SourceError: an unknown or faulty argument.
@@ -472,4 +470,4 @@ def sudoku_boards(
     family, puzzles = sudoku(size, source, difficulty, split)
     if blanks is not None:
         puzzles = FewerBlanks(puzzles, family, blanks)
-    return SudokuBoards(family, puzzles, count, *settings, **more), puzzles
+    return SudokuBoards(family, puzzles, count, *settings), puzzles

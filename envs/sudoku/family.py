@@ -72,7 +72,7 @@ class SudokuFamily(Family):
         return {
             "broken_rules": rules.broken_rules(drafts),
             "wrong_clues": rules.wrong_clues(puzzles.questions, drafts),
-            "filled_cells": (np.asarray(drafts) != 0).sum((1, 2)),
+            "filled_cells": rules.filled_cells(drafts),
         }
 
     def wrong_cells(self, puzzles: Puzzles, drafts: np.ndarray) -> np.ndarray:

@@ -177,12 +177,55 @@ def is_solved(questions: Any, drafts: Any, box: tuple[int, int]) -> Any:
 # -- what is wrong -----------------------------------------------------------------------------------------------------
 
 
-def _units(grids: np.ndarray) -> np.ndarray:
-    """The 3 n units of each grid: [N, n, n] -> [N, 3 n, n], rows first, then columns, then boxes."""
-    count, n = grids.shape[:2]
-    rows, columns = BOXES[n]
-    boxes = grids.reshape(count, columns, rows, rows, columns).transpose(0, 1, 3, 2, 4).reshape(count, n, n)
-    return np.concatenate([grids, grids.transpose(0, 2, 1), boxes], axis=1)
+@njit(cache=True, nogil=True)
+def _count_broken(drafts, broken, start, stop, box):  # type: ignore[no-untyped-def]
+    R = len(box[0])
+    C = len(box[1])
+    n = R * C
+    for i in range(start, stop):
+        draft = drafts[i]
+        count = 0
+        for a in range(n):
+            row = row_twice = column = column_twice = 0
+            for b in range(n):
+                bit = 1 << draft[a, b]
+                row_twice |= row & bit
+                row |= bit
+                bit = 1 << draft[b, a]
+                column_twice |= column & bit
+                column |= bit
+            count += (row_twice > 1) + (column_twice > 1)  # bit 0 is the blank, which may repeat
+        for band in range(C):
+            for k in range(R):
+                seen = twice = 0
+                for r in range(R):
+                    for j in range(C):
+                        bit = 1 << draft[band * R + r, k * C + j]
+                        twice |= seen & bit
+                        seen |= bit
+                count += twice > 1
+        broken[i] = count
+
+
+@njit(cache=True, nogil=True)
+def _count_wrong_clues(questions, drafts, wrong, start, stop):  # type: ignore[no-untyped-def]
+    for i in range(start, stop):
+        count = 0
+        for row in range(questions.shape[1]):
+            for column in range(questions.shape[2]):
+                clue = questions[i, row, column]
+                count += (clue != 0) & (clue != drafts[i, row, column])
+        wrong[i] = count
+
+
+@njit(cache=True, nogil=True)
+def _count_filled(drafts, filled, start, stop):  # type: ignore[no-untyped-def]
+    for i in range(start, stop):
+        count = 0
+        for row in range(drafts.shape[1]):
+            for column in range(drafts.shape[2]):
+                count += drafts[i, row, column] != 0
+        filled[i] = count
 
 
 def broken_rules(drafts: Any) -> np.ndarray:
@@ -195,9 +238,10 @@ def broken_rules(drafts: Any) -> np.ndarray:
         PuzzleError: a wrong shape, size or value.
     """
     drafts = check_grids(drafts, "drafts")
-    units = np.sort(_units(drafts), axis=2)
-    repeated = (units[:, :, 1:] == units[:, :, :-1]) & (units[:, :, 1:] != 0)
-    return repeated.any(2).sum(1)
+    broken = np.empty(len(drafts), dtype=np.int64)
+    sizes = constant_sizes(drafts.shape[1])
+    over_batch(lambda start, stop: _count_broken(drafts, broken, start, stop, sizes), len(drafts), 4096)
+    return broken
 
 
 def wrong_clues(questions: Any, drafts: Any) -> np.ndarray:
@@ -207,7 +251,21 @@ def wrong_clues(questions: Any, drafts: Any) -> np.ndarray:
         PuzzleError: a wrong shape, size or value.
     """
     questions, drafts = check_pairs(questions, drafts)
-    return ((questions != 0) & (questions != drafts)).sum((1, 2))
+    wrong = np.empty(len(drafts), dtype=np.int64)
+    over_batch(lambda start, stop: _count_wrong_clues(questions, drafts, wrong, start, stop), len(drafts), 4096)
+    return wrong
+
+
+def filled_cells(drafts: Any) -> np.ndarray:
+    """The number of cells that are not blank: int64[N].
+
+    Raises:
+        PuzzleError: a wrong shape, size or value.
+    """
+    drafts = check_grids(drafts, "drafts")
+    filled = np.empty(len(drafts), dtype=np.int64)
+    over_batch(lambda start, stop: _count_filled(drafts, filled, start, stop), len(drafts), 4096)
+    return filled
 
 
 def wrong_cells(questions: Any, drafts: Any) -> np.ndarray:

@@ -519,8 +519,10 @@ def rate(questions: Any) -> np.ndarray:
     if singles and locked candidates solve the puzzle. Unlike the count of one search to the solution, it does not hang on
     luck. With several solutions it counts the dead ends until the second one.
 
-    On the 2,000 test puzzles of the Sudoku-Extreme sample the file's ratings (tdoku's guesses) have mean 24.8 and these
-    have mean 32.8; the correlation of log(1 + rating) is 0.89.
+    Not to be mixed with the ratings of the Sudoku-Extreme files (tdoku's guesses). On the 10,000 training puzzles of the
+    sample the files' ratings have mean 25.1 and median 18, these have mean 32.7 and median 33. The correlation of
+    log(1 + rating) is 0.90 over all puzzles, but that is mostly easy against hard sources: among the 7,000 hardest ones
+    (puzzles5_forum_hardest_1905_11+) it is 0.22.
 
     Args:
         questions: uint8[N, n, n] or [n, n].

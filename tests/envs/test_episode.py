@@ -389,6 +389,7 @@ def test_scribbling_on_what_was_returned_or_handed_in_changes_nothing() -> None:
     assert later["draft"].tolist() == WRONG.tolist()
     assert later["question"].tolist() == [[0, 0, 1], [0, 0, 1]]
     later["draft"][:] = 1
+    assert env.scene().draft.tolist() == WRONG.tolist()
     env.step(env.pack(answer_of(env), 1))[4]["answer"][:] = 0
     assert env.reset(options={"puzzle": 9})[0]["question"].tolist() == [[0, 0, 1], [0, 0, 1]]
     assert (answer_of(env) != 0).all()

@@ -98,9 +98,10 @@ def test_csv_forms_that_are_taken(tmp_path: Path) -> None:
         f"\ufeff{HEADER}\nx,{QUESTION},{ANSWER},7\n",  # a byte order mark, as spreadsheets write it
         f"{HEADER}\n\nx,{QUESTION},{ANSWER},7\n\n\n",  # blank lines
         f"rating,answer,question\n7,{ANSWER},{QUESTION.replace('.', '0')}\n",  # other columns, 0 for blank
+        f"rating,answer,question\r\n\r\n7,{ANSWER},{QUESTION}\r\n",  # a grid right before the end of a line of Windows
     ):
         path = tmp_path / "p.csv"
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text.encode())
         puzzles = read_csv(path, SUDOKU)
         assert len(puzzles) == 1 and np.array_equal(puzzles.questions[0], expected) and puzzles.ratings.tolist() == [7.0]
     bare = read_csv(write(tmp_path / "q.csv", "question,answer", f"{QUESTION},{ANSWER}"), SUDOKU)
@@ -129,6 +130,7 @@ GOOD = f"x,{QUESTION},{ANSWER},3"
         ([HEADER, GOOD, f"x,{QUESTION},{ANSWER},"], r"line 3: the rating is ''; expected a number"),
         ([HEADER, GOOD, f"x,{QUESTION},{ANSWER},nan"], r"line 3: the rating is 'nan'"),
         ([HEADER, GOOD, f"x,{QUESTION},{ANSWER},{'1' * 40}"], r"line 3: the rating is '1{32}'"),
+        ([HEADER, "", GOOD, "", *[GOOD] * 20, "", "x,y,z,3"], r"line 26: the question has 1 characters"),
         ([HEADER, GOOD, GOOD, f"x,{QUESTION},{'2' + ANSWER[1:]},3", GOOD], r"line 4: .*answer"),
         (
             [HEADER, *[GOOD] * 20, "", f"x,{QUESTION},{'1' * 16},3", *[GOOD] * 7, f"x,{QUESTION},{'1' * 16},3"],

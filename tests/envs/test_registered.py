@@ -218,7 +218,7 @@ def test_documented_observations_are_the_observations(name: str) -> None:
 def test_documented_info_keys_are_the_returned_ones(name: str) -> None:
     documented = set(re.findall(r"^- `(\w+)`", manual(name)["Info"], flags=re.MULTILINE))
     settings = {"reveal_answer": True} if name in EPISODES else {}
-    returned = {key for *_, info in play(make(name, **settings), seed=0, count=30) for key in info}
+    returned = {key for *_, info in play(make(name, **settings), seed=0, count=300) for key in info}
     assert returned == documented
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -34,8 +36,10 @@ def comparison():
 
 def test_figure_says_what_it_shows(comparison):
     figure = accuracy_against_steps(comparison)
-    (axes,) = figure.axes
-    texts = " ".join(text.get_text() for text in [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label])
+    axes = figure.axes[0]
+    texts = " ".join(
+        text.get_text() for each in figure.axes for text in [*each.texts, each.title, each.xaxis.label, each.yaxis.label]
+    )
     texts += axes.get_title(loc="left") + " ".join(text.get_text() for text in axes.get_legend().get_texts())
     for words in (
         "made-up",
@@ -70,26 +74,44 @@ def test_no_global_state(comparison):
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
-def drawn_labels(axes, texts):
-    """Where the labels really are, in pixels."""
+def drawn_labels(axes):
+    """The labels' texts, and where they really are, in pixels; leader lines and headings are no labels."""
     canvas = axes.figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     canvas.draw()
-    boxes = {text.get_text(): text.get_window_extent(canvas.get_renderer()) for text in axes.texts if text.get_text() in texts}
-    return [boxes[text] for text in texts]
+    labels = [text for text in axes.texts if text.get_text() and text.get_fontweight() != "bold"]
+    return {text.get_text(): text.get_window_extent(canvas.get_renderer()) for text in labels}
 
 
-def test_labels_of_the_comparison_do_not_overlap(comparison):
+@pytest.mark.parametrize("crowded", [False, True])
+def test_labels_of_the_comparison_do_not_overlap(comparison, crowded):
+    rows = comparison.rows if crowded else [row for row in comparison.rows if row.strategy.startswith(("fixed", "q", "random"))]
+    figure = accuracy_against_steps(dataclasses.replace(comparison, rows=rows))
+    assert len(figure.axes) == (2 if crowded else 1)
+    names = []
+    for axes in figure.axes:
+        boxes = drawn_labels(axes)
+        names += "\n".join(boxes).split("\n")
+        for number, (text, box) in enumerate(boxes.items()):
+            assert not any(box.overlaps(other) for other in list(boxes.values())[:number]), text
+            inside = axes.get_window_extent()
+            assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1, text
+            if axes.get_legend():
+                assert not box.overlaps(axes.get_legend().get_window_extent())
+            for row in rows:
+                x, y = axes.transData.transform((row.mean_steps, 100 * row.accuracy))
+                assert not (box.x0 < x < box.x1 and box.y0 < y < box.y1), text
+    assert sorted(names) == sorted(row.strategy for row in rows)  # every strategy is named once, in one panel
+
+
+def test_titles_do_not_overlap(comparison):
     figure = accuracy_against_steps(comparison)
-    (axes,) = figure.axes
-    names = [row.strategy for row in comparison.rows]
-    boxes = drawn_labels(axes, names)
-    for number, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[:number]), names[number]
-        assert not box.overlaps(axes.get_legend().get_window_extent())
-        for row in comparison.rows:
-            x, y = axes.transData.transform((row.mean_steps, 100 * row.accuracy))
-            assert not (box.x0 < x < box.x1 and box.y0 < y < box.y1), names[number]
+    figure.canvas.draw()
+    left, right = figure.axes
+    titles = [left._left_title, right._right_title]
+    assert all(title.get_text() for title in titles)
+    first, second = (title.get_window_extent() for title in titles)
+    assert first.x1 < second.x0
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -102,7 +124,7 @@ def test_crowded_labels_do_not_overlap(seed):
     points = [(float(x), float(y)) for x, y in zip(random.normal(5, 0.6, 20), random.normal(90, 2, 20), strict=True)]
     texts = [f"strategy({number})" for number in range(20)]
     promised = place_labels(axes, points, texts, ["black"] * 20)
-    boxes = drawn_labels(axes, texts)
+    boxes = [drawn_labels(axes)[text] for text in texts]
     inside = axes.get_window_extent()
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:number])
@@ -120,8 +142,17 @@ def test_geometry():
     a, b = np.array([0.0, 0]), np.array([[2.0, 2], [2, -2]])
     assert plots._meet(a, b, np.array([0.0, 2]), np.array([2.0, 0])).tolist() == [True, False]
     assert np.allclose(plots._samples((0, 0), (0, 9)), [[0, 0], [0, 4.5], [0, 9]])
-    assert plots._step_ticks(16) == [1, 2, 3, 4, 6, 8, 12, 16]
-    assert plots._step_ticks(1) == [1]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "ticks"),
+    [(1, 16, [1, 2, 3, 4, 6, 8, 12, 16]), (1, 1, None), (1, 4, [1, 2, 3, 4]), (3.5, 7.2, [4, 5, 6, 7]), (2.1, 2.9, None)],
+)
+def test_step_ticks(left, right, ticks):
+    _, axes = new_figure()
+    plots._set_step_ticks(axes, left, right)
+    shown = axes.xaxis.get_major_locator().locs.tolist()
+    assert shown == ticks if ticks else all(left <= tick <= right for tick in shown)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
