@@ -205,8 +205,8 @@ class Divergence(HaltingStrategy):
 class Residual(HaltingStrategy):
     """Halt when the latent state has come to rest: |z_H - z_H before| / |z_H| is below `threshold`.
 
-    The "latent-diff" exit in the code of recurrent-depth models (Geiping et al. 2025, 2502.05171), with its threshold of 0.03; fixed-point reasoners
-    (2606.18206, 2605.21488) halt and select by it.
+    The "latent-diff" exit in the code of recurrent-depth models (Geiping et al. 2025, 2502.05171), with its threshold of 0.03;
+    fixed-point reasoners (2606.18206, 2605.21488) halt and select by it.
     """
 
     needs = frozenset({"residual"})

@@ -59,6 +59,7 @@ class Trajectories:
         ratings: float32[N], the puzzles' difficulty.
         ids: N strings, the puzzles' names.
         drafts: uint8[T, N, cells], or None where they were not kept.
+        questions: uint8[N, cells], or None where they were not kept.
         description: where the recording comes from: `family`, `size`, `has_rules`, `checkpoint`, `halting` (the agent's own strategy),
             `seconds` that recording took, and what else the caller wrote into it.
     """
@@ -77,6 +78,7 @@ class Trajectories:
     ratings: np.ndarray
     ids: Sequence[str]
     drafts: np.ndarray | None = None
+    questions: np.ndarray | None = None
     description: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -180,6 +182,7 @@ class Trajectories:
             ratings=self.ratings[index],
             ids=[self.ids[i] for i in index],
             drafts=None if self.drafts is None else self.drafts[:, index],
+            questions=None if self.questions is None else self.questions[index],
         )
 
     def until(self, max_steps: int) -> Trajectories:
@@ -202,6 +205,8 @@ class Trajectories:
         arrays["ratings"] = np.ascontiguousarray(self.ratings, np.float32)
         if self.drafts is not None:
             arrays["drafts"] = np.ascontiguousarray(self.drafts, np.uint8)
+        if self.questions is not None:
+            arrays["questions"] = np.ascontiguousarray(self.questions, np.uint8)
         # ids as an array: a safetensors header may not grow beyond 100 MB
         arrays["ids"] = np.frombuffer(json.dumps(list(self.ids)).encode(), np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,7 +254,7 @@ def record(
         max_steps: steps to record; None: the agent's own.
         batch_size: puzzles in thought at once.
         progress: called with the number of finished puzzles.
-        keep_drafts: whether to keep the drafts, a byte for every cell, puzzle and step.
+        keep_drafts: whether to keep the questions and the drafts, a byte for every cell, puzzle and step.
         description: further entries for the recording's description, such as `checkpoint`, the name it goes by in tables.
 
     Raises:
@@ -301,5 +306,6 @@ def record(
         ratings=np.asarray(puzzles.ratings, np.float32),
         ids=list(puzzles.ids),
         drafts=drafts,
+        questions=puzzles.questions.reshape(count, family.cells) if keep_drafts else None,
         description=facts | (description or {}),
     )

@@ -241,7 +241,6 @@ class EditEnv(BasePuzzleEnv):
     def __init__(self, boards: Boards, source: Source, render_mode: str | None = None) -> None:
         super().__init__(boards.family, source, render_mode)
         self.boards = boards
-        self.max_steps = boards.max_steps
         self.observation_space = boards.single_observation_space
         self.action_space = boards.single_action_space
         self._previous: np.ndarray | None = None  # the draft one step earlier, for the picture
@@ -290,6 +289,11 @@ class EditEnv(BasePuzzleEnv):
         if self.render_mode == "human":
             self.render()
         return self._observation(), float(boards.rewards[0]), terminated, truncated, self._info()
+
+    @property
+    def max_steps(self) -> int:
+        """The steps after which an episode is truncated."""
+        return self.boards.max_steps
 
     def action_masks(self) -> np.ndarray:
         """The actions worth taking now, bool[A], as sb3-contrib's MaskablePPO asks for it; at least one of each part is True."""

@@ -28,7 +28,7 @@ CSV_COLUMNS = ("source", "question", "answer", "rating")
 NOT_A_VALUE = 255  # in a table of characters: this one stands for no value
 # so that the environments of a vector share one copy; gone when the last environment is
 _FILES_IN_USE: WeakValueDictionary[tuple[Any, ...], ListSource] = WeakValueDictionary()
-KINDS = "'generate', 'csv:PATH', 'lines:PATH' or 'hub:OWNER/NAME[/FILE]'"
+KINDS = "'generate', 'generate:COUNT', 'csv:PATH', 'lines:PATH' or 'hub:OWNER/NAME[/FILE]'"
 
 
 def open_source(
@@ -37,7 +37,7 @@ def open_source(
     """The source that `source` names.
 
     Args:
-        source: "generate", "csv:PATH", "lines:PATH" or "hub:OWNER/NAME[/FILE]".
+        source: "generate" (without end), "generate:COUNT" (a list of so many, made once: drawing from it costs nothing), "csv:PATH", "lines:PATH" or "hub:OWNER/NAME[/FILE]".
         family: whose puzzles they are.
         split: "train", "test" or "all". Files are divided by `hrm_gym.envs.splits`; a hub data set named without a file is
             read from its own train.csv or test.csv instead.
@@ -49,6 +49,8 @@ def open_source(
     kind, colon, name = source.partition(":") if isinstance(source, str) else (source, "", "")
     if kind == "generate" and not colon and generate is not None:
         return GeneratedSource(generate)
+    if kind == "generate" and name.isdecimal() and int(name) > 0 and generate is not None:
+        return ListSource(generate(np.arange(int(name), dtype=np.uint64)))
     if kind == "csv" and name:
         return _shared(read_csv, Path(name).expanduser(), family, split)
     if kind == "lines" and name:

@@ -55,6 +55,11 @@ class EditVectorEnv(BatchedVectorEnv):
         self._previous = before
         return boards.rewards.copy(), boards.terminated.copy(), boards.truncated.copy()
 
+    @property
+    def max_steps(self) -> int:
+        """The steps after which an episode is truncated."""
+        return self.boards.max_steps
+
     def action_masks(self) -> np.ndarray:
         """The actions worth taking now, bool[N, A], as sb3-contrib's MaskablePPO asks for it."""
         return self.boards.masks.copy()

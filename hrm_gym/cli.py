@@ -26,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(bench_app, name="bench")
 console = Console()
 
 AgentArgument = Annotated[
@@ -197,6 +199,19 @@ def info(agent: Annotated[str | None, typer.Argument(help="An agent to describe.
     from hrm_gym.info import describe_installation
 
     console.print_json(json.dumps(describe_installation()))
+
+
+@bench_app.command("envs")
+def bench_envs(
+    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="One environment id alone; may be repeated.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Of one repeat; three are made, the best counts.")] = 0.5,
+    sudoku_file: Annotated[Path | None, typer.Option(help="A CSV of puzzles to time the solver on.")] = None,
+) -> None:
+    """Steps per second of every environment, single and batched; rates of verifying, solving, generating and drawing."""
+    from hrm_gym.bench import bench_environments
+
+    bench_environments(console, out, only, seconds, sudoku_file)
 
 
 def _agent_and_puzzles(name: str, count: int, source: str | None, device: str) -> tuple[HRMAgent, Puzzles]:

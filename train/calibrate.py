@@ -54,7 +54,9 @@ class Calibrated:
 def split_trajectories(
     trajectories: Trajectories, validation_share: float = 0.25, random: np.random.Generator | None = None
 ) -> tuple[Trajectories, Trajectories]:
-    """A recording in two: validation puzzles to choose thresholds on, and test puzzles; none is in both, not even under its id twice.
+    """A recording in two: validation puzzles to choose thresholds on, and test puzzles; none is in both, not even if it was drawn twice.
+
+    Puzzles are the same if their questions are, or, where the recording kept no questions, their ids.
 
     Args:
         validation_share: of the distinct puzzles, above 0 and below 1.
@@ -66,7 +68,9 @@ def split_trajectories(
     if not 0.0 < validation_share < 1.0:
         raise ConfigError(f"validation_share is {validation_share:g}; expected a number between 0 and 1")
     random = np.random.default_rng(0) if random is None else random
-    _, number = np.unique(np.asarray(trajectories.ids, dtype=str), return_inverse=True)  # equal ids, equal numbers
+    same = [row.tobytes() for row in trajectories.questions] if trajectories.questions is not None else list(trajectories.ids)
+    first_seen: dict[bytes | str, int] = {}
+    number = np.array([first_seen.setdefault(key, len(first_seen)) for key in same], np.int64)  # equal puzzles, equal numbers
     distinct = int(number.max()) + 1 if len(number) else 0
     chosen = np.zeros(distinct, bool)
     chosen[random.permutation(distinct)[: round(validation_share * distinct)]] = True

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
 from hrm_gym.agents.agent import write_whole
+from hrm_gym.agents.trajectories import Trajectories
 from hrm_gym.train.compare import Comparison, StrategyFigures, frontier
+from hrm_gym.train.statistics import calibration, wilson_interval
 
 INK, MUTED, GRID, PAPER = "#1f2530", "#667085", "#e6e9ef", "#ffffff"
 # the kinds of accuracy, told apart by colour and by marker (Okabe and Ito's palette, which colour-blind readers can tell apart)
@@ -27,13 +30,19 @@ DISTANCES = (9, 14, 20, 28, 38, 50, 64, 80, 100, 125, 155, 190)  # of a label fr
 POINTS = 100  # dots per inch of a saved PNG are 2 POINTS: sharp on a fine screen
 
 
-def new_figure(width: float = 8.0, height: float = 5.0, columns: Sequence[float] = (1,)) -> tuple[Figure, Axes]:
-    """An empty figure of `width` by `height` inches in the house style, with axes side by side as wide as `columns` say; the first axes."""
+def new_figure(
+    width: float = 8.0, height: float = 5.0, columns: Sequence[float] = (1,), rows: Sequence[float] = (1,)
+) -> tuple[Figure, Axes]:
+    """An empty figure of `width` by `height` inches in the house style; the first of its axes.
+
+    Args:
+        columns, rows: relative widths and heights of a grid of axes, row by row.
+    """
     figure = Figure(figsize=(width, height), dpi=POINTS, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(1, len(columns), width_ratios=columns)
-    for column in range(len(columns)):
-        axes = figure.add_subplot(grid[0, column])
+    grid = figure.add_gridspec(len(rows), len(columns), width_ratios=columns, height_ratios=rows)
+    for place in itertools.product(range(len(rows)), range(len(columns))):
+        axes = figure.add_subplot(grid[place])
         axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         for side in ("top", "right"):
@@ -197,7 +206,7 @@ def _crowded_corner(comparison: Comparison) -> tuple[float, float, float, float]
     """Left, right, low and high of the corner to enlarge; None where the strategies are few or lie apart."""
     best = max(row.accuracy for row in comparison.rows)
     worst = min(row.accuracy for row in comparison.rows)
-    near = [row for row in comparison.rows if _look(row)[0] != PLAIN and row.accuracy >= best - 0.15 * (best - worst)]
+    near = [row for row in comparison.rows if _look(row)[0] != PLAIN and row.accuracy >= best - 0.1 * (best - worst)]
     if len(near) < 6:
         return None
     # a few strategies that think much longer than the rest stay outside
@@ -254,6 +263,120 @@ def _set_step_ticks(axes: Axes, left: float, right: float) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+# -- the report's other figures ------------------------------------------------------------------------------------------
+
+
+def calibration_of_q(trajectories: Trajectories, halting_steps: np.ndarray | None = None, strategy: str = "q") -> Figure:
+    """How often drafts are right at each value of sigmoid(Q-halt): over all steps and, given the halting steps of a strategy, at its halt.
+    Below it, how many values there are. On the diagonal the value is an honest probability."""
+    figure, axes = new_figure(6.4, 5.6, rows=(4, 1.2))
+    below = figure.axes[1]
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 2)), label="an honest probability")
+    series = [("at every step", PLAIN, "s", trajectories.q_halt.ravel(), trajectories.verified.ravel())]
+    if halting_steps is not None:
+        series.append((f"where {strategy} halts", LEARNED, "o", trajectories.at(trajectories.q_halt, halting_steps),
+                       trajectories.right_at(halting_steps)))  # fmt: skip
+    width = 0.1 / (len(series) + 0.5)
+    for number, (name, colour, marker, logits, right) in enumerate(series):
+        result = calibration(sigmoid(logits), right)
+        filled = result.counts > 0
+        counts = result.counts[filled]
+        intervals = [wilson_interval(round(o * c), int(c)) for o, c in zip(result.observed[filled], counts, strict=True)]
+        observed = result.observed[filled]
+        bars = np.abs(np.array(intervals).T - observed)
+        axes.errorbar(result.predicted[filled], observed, yerr=bars, color=colour, marker=marker, markersize=5, linewidth=1.4,
+                      elinewidth=1, capsize=2, label=f"{name} (calibration error {result.error:.3f})")  # fmt: skip
+        centres = (result.edges[:-1] + result.edges[1:]) / 2 + (number - (len(series) - 1) / 2) * width
+        below.bar(centres, result.counts / max(1, result.counts.sum()), width=0.9 * width, color=colour)
+    for each in (axes, below):
+        each.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel("share of verified drafts", color=INK)
+    below.set_ylabel("share of values", color=INK)
+    below.set_xlabel("sigmoid(Q-halt), the value of halting", color=INK)
+    axes.legend(loc="upper left", fontsize=8.5, framealpha=0.95, edgecolor=GRID, labelcolor=INK)
+    heading(axes, "Calibration of Q-halt", "10 bins of equal width · bars: 95 % Wilson intervals")
+    return figure
+
+
+def halting_step_shares(comparison: Comparison) -> Figure:
+    """For each strategy, at which steps what share of the puzzles halts: one row of cells each, fewest mean steps on top."""
+    rows = sorted(comparison.rows, key=lambda row: row.mean_steps)
+    last = comparison.max_steps
+    shares = np.stack([np.bincount(comparison.halting_steps[row.strategy], minlength=last + 1)[1:] for row in rows])
+    shares = shares / comparison.test_puzzles
+    figure, axes = new_figure(max(6.4, 1.8 + 0.42 * last), 1.5 + 0.25 * len(rows))
+    axes.grid(visible=False)
+    colours = LinearSegmentedColormap.from_list("halts", [PAPER, "#9ecae9", LEARNED, "#003a5c"])
+    # a square root: small shares are seen beside large ones
+    axes.imshow(shares, aspect="auto", cmap=colours, norm=PowerNorm(0.5, 0, 1), extent=(0.5, last + 0.5, len(rows) - 0.5, -0.5))
+    if last <= 24:
+        for y, row in enumerate(shares):
+            for x, share in enumerate(row, start=1):
+                if share >= 0.005:
+                    axes.text(
+                        x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=PAPER if share > 0.12 else INK
+                    )
+    axes.set_yticks(range(len(rows)), [row.strategy for row in rows])
+    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_color(_look(row)[0])
+    axes.set_xlabel("step of the halt", color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(min(last, 16), integer=True))
+    heading(axes, "When each strategy halts", f"% of {comparison.test_puzzles:,} puzzles")
+    return figure
+
+
+def steps_against_rating(
+    comparison: Comparison, ratings: np.ndarray, strategies: Sequence[str], what: str = "rating"
+) -> Figure:
+    """Mean halting step against the puzzles' difficulty rating, in up to eight groups of equal size, with 95 % intervals of the mean.
+
+    Args:
+        ratings: float[N].
+        strategies: those to draw, at most five read well.
+        what: the rating's name on the axis.
+    """
+    figure, axes = new_figure(7.6, 4.8)
+    palette = [LEARNED, "#e69f00", "#cc79a7", RULES, "#56b4e9", PLAIN]
+    edges = np.unique(np.quantile(ratings, np.linspace(0, 1, 9)))
+    group = np.clip(np.searchsorted(edges, ratings, side="right") - 1, 0, max(0, len(edges) - 2))
+    groups = np.unique(group)
+    for number, name in enumerate(strategies):
+        steps = comparison.halting_steps[name]
+        x, mean, error = [], [], []
+        for value in groups:
+            members = steps[group == value]
+            x.append(float(ratings[group == value].mean()))
+            mean.append(float(members.mean()))
+            error.append(1.96 * float(members.std()) / math.sqrt(len(members)))
+        label = f"{name} (rank correlation {rank_correlation(ratings, steps):+.2f})"
+        axes.errorbar(x, mean, yerr=error, color=palette[number % len(palette)], marker="osD^v"[number % 5], markersize=5,
+                      linewidth=1.5, elinewidth=1, capsize=2, label=label)  # fmt: skip
+    axes.set_xlabel(f"{what} (up to eight groups of like size)", color=INK)
+    axes.set_ylabel("mean step of the halt", color=INK)
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="best", fontsize=8.5, framealpha=0.95, edgecolor=GRID, labelcolor=INK)
+    heading(axes, "Do harder puzzles get more thought?", f"{_about(comparison)} · bars: 95 % intervals")
+    return figure
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-logits)), without overflow."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500).astype(np.float64))))
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's rank correlation, equal values sharing their mean rank; nan where one of them does not vary."""
+    ranks = []
+    for values in (first, second):
+        _, number, counts = np.unique(values, return_inverse=True, return_counts=True)
+        mean_rank = np.cumsum(counts) - (counts - 1) / 2
+        ranks.append(mean_rank[number])
+    if min(np.ptp(rank) for rank in ranks) == 0:
+        return math.nan
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 # -- labels that do not overlap --------------------------------------------------------------------------------------------

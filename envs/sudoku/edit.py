@@ -277,12 +277,15 @@ class SudokuBoards(Boards):
 
     def solution(self, row: int) -> np.ndarray:
         assert self.puzzles is not None
-        n = self.family.shape[0]
-        answer = self.puzzles.answers[row].reshape(-1).astype(np.int64)
-        missing = np.flatnonzero(self.drafts[row].reshape(-1) != answer)
-        actions = missing * n + answer[missing] - 1
-        submit = n * n * (n + 1)
-        return actions if self._auto_submit and len(actions) else np.append(actions, submit)
+        n, cells = self.family.shape[0], self.family.cells
+        draft, answer = self.drafts[row].reshape(-1), self.puzzles.answers[row].reshape(-1).astype(np.int64)
+        wrong, blank = np.flatnonzero((draft != 0) & (draft != answer)), np.flatnonzero(draft == 0)
+        erase = blank[:0]
+        if self._auto_submit and len(blank) == 0:  # a full grid would be submitted at every change but the last
+            wrong, erase = wrong[:1], wrong[1:]
+        todo = np.concatenate([wrong, blank, erase])  # so that the grid is full at the very end
+        actions = np.concatenate([cells * n + erase, todo * n + answer[todo] - 1])
+        return actions if self._auto_submit and len(actions) else np.append(actions, cells * n + cells)
 
     def cursor(self, row: int) -> tuple[int, int] | None:
         cell, n = int(self._last_cells[row]), self.family.shape[0]

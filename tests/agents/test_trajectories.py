@@ -55,6 +55,7 @@ def test_shapes_and_answers(recording, restless):
     _, puzzles = restless
     assert recording.verified.shape == (8, 50)
     assert recording.drafts.shape == (8, 50, 9)
+    assert (recording.questions == puzzles.questions.reshape(50, 9)).all()
     assert recording.max_steps == 8
     assert len(recording) == 50
     first = np.arange(50) % 10
@@ -124,6 +125,7 @@ def test_batch_size_and_length_do_not_matter(recording, restless):
     agent, puzzles = restless
     other = record(agent, puzzles, max_steps=5, batch_size=50, keep_drafts=False)
     assert other.drafts is None
+    assert other.questions is None
     shorter = recording.until(5)
     for name in RECORDED:
         np.testing.assert_allclose(getattr(other, name), getattr(shorter, name), rtol=1e-4, atol=1e-5)
@@ -133,7 +135,7 @@ def test_batch_size_and_length_do_not_matter(recording, restless):
 def test_file_round_trip(recording, tmp_path):
     path = recording.save(tmp_path / "deep" / "recording.safetensors")
     read = Trajectories.load(path)
-    for name in [*RECORDED, "ratings", "drafts"]:
+    for name in [*RECORDED, "ratings", "drafts", "questions"]:
         assert getattr(read, name).dtype == getattr(recording, name).dtype
         assert np.array_equal(getattr(read, name), getattr(recording, name))
     assert list(read.ids) == list(recording.ids)
@@ -159,6 +161,7 @@ def test_take(recording):
     assert some.ids == ["puzzle-7", "puzzle-3", "puzzle-44"]
     assert (some.verified == recording.verified[:, rows]).all()
     assert (some.drafts == recording.drafts[:, rows]).all()
+    assert (some.questions == recording.questions[rows]).all()
     assert (some.halting_steps("stable(1)") == recording.halting_steps("stable(1)")[rows]).all()
     assert len(recording.take(recording.ratings < 10)) == 10
 

@@ -17,6 +17,7 @@ from hrm_gym.envs import maze, readers, sudoku
 from hrm_gym.envs.errors import PuzzleError, SourceError
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.readers import RowIds, character_table, fetch_from_hub, open_source, read_csv, read_lines
+from hrm_gym.envs.registry import family_and_source
 from hrm_gym.envs.sources import GeneratedSource, ListSource
 from hrm_gym.envs.splits import in_split
 
@@ -295,10 +296,10 @@ def test_sources_by_name(tmp_path: Path) -> None:
     assert isinstance(open_source("generate", SUDOKU, generate=lambda seeds: sudoku_puzzles(len(seeds))), GeneratedSource)
 
 
-@pytest.mark.parametrize("name", ["generated", "csv", "csv:", "json:x", "", "generate:3", None, 7])
+@pytest.mark.parametrize("name", ["generated", "csv", "csv:", "json:x", "", "generate:0", None, 7])
 def test_unknown_source_lists_what_there_is(name: Any) -> None:
     with pytest.raises(
-        SourceError, match=r"is unknown; expected 'generate', 'csv:PATH', 'lines:PATH' or 'hub:OWNER/NAME\[/FILE\]'"
+        SourceError, match=r"is unknown; expected 'generate', 'generate:COUNT', 'csv:PATH', 'lines:PATH' or 'hub:OWNER/NAME\[/FILE\]'"
     ):
         open_source(name, SUDOKU, generate=lambda seeds: sudoku_puzzles(len(seeds)))
 
@@ -365,3 +366,13 @@ def test_hub_library_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(builtins, "__import__", without_hub)
     with pytest.raises(SourceError, match=r"needs the package huggingface_hub; install it with: pip install 'hrm-gym\[hub\]'"):
         open_source("hub:o/n", SUDOKU)
+
+
+def test_a_generated_list_holds_the_generators_first_puzzles():
+    _, endless = family_and_source("sudoku", size=4, difficulty="hard", split="test")
+    _, listed = family_and_source("sudoku", size=4, difficulty="hard", split="test", source="generate:7")
+    assert isinstance(listed, ListSource)
+    assert len(listed) == 7
+    expected = endless.draw(np.arange(7, dtype=np.uint64))
+    assert np.array_equal(listed.puzzles.questions, expected.questions)
+    assert listed.find(expected.ids[3]).ids[0] == expected.ids[3]
