@@ -238,7 +238,8 @@ def find_agent(name_or_path: str | Path) -> Path:
             return folder
     known = sorted(path.parent.name for path in PRETRAINED.glob(f"*/{DESCRIPTION_FILE}"))
     raise CheckpointError(
-        f"no agent at {str(name_or_path)!r}; expected a run folder, a folder with {DESCRIPTION_FILE}, or one of {', '.join(known) or 'none'}"
+        f"no agent at {str(name_or_path)!r}; expected a run folder, a folder with {DESCRIPTION_FILE}, "
+        f"or one of {', '.join(known) or 'none'}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The fast road: many puzzles through a pool of slots. Each step advances every slot; a halted puzzle leaves and the next takes its slot."""
+"""The fast road: many puzzles through a pool of slots. A step advances every slot; a halted puzzle leaves and the next enters."""
 
 from __future__ import annotations
 

@@ -259,6 +259,7 @@ class EditEnv(BasePuzzleEnv):
             ConfigError: an unknown option.
         """
         puzzle = self._next_puzzle(seed, options)
+        self._over = True  # should the boards refuse the puzzle
         self.boards.begin(self._row, puzzle)
         self.puzzle = puzzle
         self._previous = None

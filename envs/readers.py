@@ -37,7 +37,8 @@ def open_source(
     """The source that `source` names.
 
     Args:
-        source: "generate" (without end), "generate:COUNT" (a list of so many, made once: drawing from it costs nothing), "csv:PATH", "lines:PATH" or "hub:OWNER/NAME[/FILE]".
+        source: "generate" (without end), "generate:COUNT" (a list of so many, made once: drawing from it costs nothing), "csv:PATH",
+            "lines:PATH" or "hub:OWNER/NAME[/FILE]".
         family: whose puzzles they are.
         split: "train", "test" or "all". Files are divided by `hrm_gym.envs.splits`; a hub data set named without a file is
             read from its own train.csv or test.csv instead.

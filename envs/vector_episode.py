@@ -97,7 +97,7 @@ class PuzzleVectorEnv(BatchedVectorEnv):
         if self.render_mode is not None:
             self._previous = self._drafts
         self._drafts = drafts
-        self._step_counts += playing
+        self._step_counts += 1  # where an episode is over it begins anew within this step
         self._halted = halts & playing
         self._verified = np.zeros(self.num_envs, dtype=bool)
         rows = np.flatnonzero(self._halted)

@@ -10,6 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,9 @@ def bench_engines(seconds: float, sudoku_file: Path | None) -> dict[str, float]:
 
         family, _ = family_and_source("sudoku", size=9)
         listed = read_csv(sudoku_file, family)
-        figures[f"solve 9 x 9 Sudoku, {sudoku_file.name}"] = rate(lambda: sudoku_solver.solve(listed.questions), len(listed), seconds)
+        figures[f"solve 9 x 9 Sudoku, {sudoku_file.name}"] = rate(
+            lambda: sudoku_solver.solve(listed.questions), len(listed), seconds
+        )
         clues = (listed.questions > 0).sum((1, 2))
         seventeen = listed.questions[clues == 17]
         if len(seventeen):
@@ -156,7 +159,7 @@ def bench_engines(seconds: float, sudoku_file: Path | None) -> dict[str, float]:
             )
     for difficulty in ("easy", "medium", "hard"):
         figures[f"generate 9 x 9 Sudoku, {difficulty}"] = rate(
-            lambda level=difficulty: sudoku_generator.generate_from_seeds(seeds, 9, level), len(seeds), seconds
+            partial(sudoku_generator.generate_from_seeds, seeds, 9, difficulty), len(seeds), seconds
         )
     figures["generate 9 x 9 Sudoku, extreme"] = rate(
         lambda: sudoku_generator.generate_from_seeds(seeds[:8], 9, "extreme"), 8, seconds, repeats=1
@@ -169,12 +172,12 @@ def bench_engines(seconds: float, sudoku_file: Path | None) -> dict[str, float]:
     figures["solve 30 x 30 mazes"] = rate(lambda: maze_solver.solve(mazes.questions), len(mazes), seconds)
     for recipe in ("walls", "tree", "braid"):
         figures[f"generate 30 x 30 mazes, {recipe}"] = rate(
-            lambda kind=recipe: maze_generator.generate_from_seeds(seeds, 30, kind), len(seeds), seconds
+            partial(maze_generator.generate_from_seeds, seeds, 30, recipe), len(seeds), seconds
         )
 
     env = gymnasium.make("HRM-Sudoku-v0", render_mode="rgb_array").unwrapped
     env.reset(seed=0)
-    scenes = []
+    scenes: list[Any] = []
     for _ in range(8):
         env.action_space.seed(len(scenes))
         env.reset()
@@ -192,7 +195,11 @@ def _continuing(env: Any) -> np.ndarray:
 
 
 def bench_environments(
-    console: Console, out: Path | None = None, only: list[str] | None = None, seconds: float = SECONDS, sudoku_file: Path | None = None
+    console: Console,
+    out: Path | None = None,
+    only: list[str] | None = None,
+    seconds: float = SECONDS,
+    sudoku_file: Path | None = None,
 ) -> dict[str, Any]:
     """Measure everything, print it, and with `out` save it as JSON.
 

@@ -36,7 +36,7 @@ def compare_and_show(
     trajectories = record(agent, puzzles, description={"checkpoint": checkpoint})
     recorded = time.monotonic()
     comparison = compare(trajectories, strategies, random=np.random.default_rng(seed))
-    console.print(comparison.table())
+    console.print(comparison.table(console.width))
     console.print(f"Recorded in {recorded - started:.1f} s, compared in {time.monotonic() - recorded:.1f} s.")
     if out is not None:
         written = [

@@ -66,4 +66,5 @@ def test_the_wheel_holds_types_licence_and_the_pretrained_agent(built):
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "hrm_gym/agents/pretrained/sudoku-4x4/weights.safetensors" in names
     assert not [name for name in names if name.startswith(("tests/", "envs/", "agents/", "train/"))]
-    assert any(name.endswith("/envs/sudoku/rules.py") for name in tarfile.open(sdist).getnames())
+    with tarfile.open(sdist) as archive:
+        assert any(name.endswith("/envs/sudoku/rules.py") for name in archive.getnames())

@@ -42,6 +42,7 @@ from hrm_gym.train.statistics import (
     resampled_means,
 )
 
+LESSER_COLUMNS = ("median", "p95", "missed %", "over", "reward", "area")  # what a narrow terminal does without
 FIXED_STEPS = (1, 2, 4, 8, 16, 32, 64)
 STEP_COST = 0.01
 Interval = tuple[float, float]
@@ -195,32 +196,37 @@ class Comparison:
             if field.name != "halting_steps"
         }
 
-    def table(self) -> Table:
-        """The rows as a table for the terminal."""
+    def table(self, width: int = 140) -> Table:
+        """The rows as a table for a terminal of `width` characters; below 120 the lesser columns are left out."""
         caption = (
             f"Accuracy: single pass, verified drafts; * stopped by the verifier, ** by the oracle. ± is half of a 95 % bootstrap interval. "
             f"Regret: accuracy lost to the oracle. Reward: step cost {self.step_cost:g}. Area: under accuracy per step."
         )
         table = Table(title=self.title, title_style="bold", caption=caption)
+        narrow = width < 120
         table.add_column("strategy", no_wrap=True)
-        for name in ("accuracy %", "steps", "median", "p95", "premature %", "missed %", "over", "regret %", "reward", "area"):
-            table.add_column(name, justify="right", no_wrap=True)
+        for name in self._cells(self.rows[0]):
+            if not (narrow and name in LESSER_COLUMNS):
+                table.add_column(name, justify="right", no_wrap=True)
         for row in self.rows:
-            table.add_row(
-                row.strategy + _mark(row.kind),
-                f"{100 * row.accuracy:.1f} ± {100 * _half(row.accuracy_interval):.1f}",
-                f"{row.mean_steps:.2f} ± {_half(row.mean_steps_interval):.2f}",
-                f"{row.median_steps:g}",
-                f"{row.p95_steps:g}",
-                f"{100 * row.premature_halts:.1f}",
-                f"{100 * row.missed_halts:.1f}",
-                f"{row.overthinking_steps:.2f}",
-                f"{100 * row.accuracy_regret:.1f}",
-                f"{row.reward:.3f}",
-                f"{row.area:.3f}",
-                style="bold" if row.on_frontier else None,
-            )
+            cells = [cell for name, cell in self._cells(row).items() if not (narrow and name in LESSER_COLUMNS)]
+            table.add_row(row.strategy + _mark(row.kind), *cells, style="bold" if row.on_frontier else None)
         return table
+
+    @staticmethod
+    def _cells(row: StrategyFigures) -> dict[str, str]:
+        return {
+            "accuracy %": f"{100 * row.accuracy:.1f} ± {100 * _half(row.accuracy_interval):.1f}",
+            "steps": f"{row.mean_steps:.2f} ± {_half(row.mean_steps_interval):.2f}",
+            "median": f"{row.median_steps:g}",
+            "p95": f"{row.p95_steps:g}",
+            "premature %": f"{100 * row.premature_halts:.1f}",
+            "missed %": f"{100 * row.missed_halts:.1f}",
+            "over": f"{row.overthinking_steps:.2f}",
+            "regret %": f"{100 * row.accuracy_regret:.1f}",
+            "reward": f"{row.reward:.3f}",
+            "area": f"{row.area:.3f}",
+        }
 
 
 def compare(

@@ -425,14 +425,14 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
 
-    previous: dict[int, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    previous: dict[signal.Signals, Any] = {}
+    for stopping in (signal.SIGINT, signal.SIGTERM):
         try:
-            previous[number] = signal.signal(number, ask)
+            previous[stopping] = signal.signal(stopping, ask)
         except ValueError:  # not in the main thread: the owner of the thread decides when to stop
             break
     try:
         yield lambda: asked
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for stopping, handler in previous.items():
+            signal.signal(stopping, handler)

@@ -317,7 +317,7 @@ def halting_step_shares(comparison: Comparison) -> Figure:
             for x, share in enumerate(row, start=1):
                 if share >= 0.005:
                     axes.text(
-                        x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=PAPER if share > 0.12 else INK
+                        x, y, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=PAPER if share > 0.2 else INK
                     )
     axes.set_yticks(range(len(rows)), [row.strategy for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
@@ -331,7 +331,7 @@ def halting_step_shares(comparison: Comparison) -> Figure:
 def steps_against_rating(
     comparison: Comparison, ratings: np.ndarray, strategies: Sequence[str], what: str = "rating"
 ) -> Figure:
-    """Mean halting step against the puzzles' difficulty rating, in up to eight groups of equal size, with 95 % intervals of the mean.
+    """Mean halting step against the puzzles' difficulty rating, in groups (`rating_groups`), with 95 % intervals of the mean.
 
     Args:
         ratings: float[N].
@@ -340,8 +340,7 @@ def steps_against_rating(
     """
     figure, axes = new_figure(7.6, 4.8)
     palette = [LEARNED, "#e69f00", "#cc79a7", RULES, "#56b4e9", PLAIN]
-    edges = np.unique(np.quantile(ratings, np.linspace(0, 1, 9)))
-    group = np.clip(np.searchsorted(edges, ratings, side="right") - 1, 0, max(0, len(edges) - 2))
+    group = rating_groups(ratings)
     groups = np.unique(group)
     for number, name in enumerate(strategies):
         steps = comparison.halting_steps[name]
@@ -354,12 +353,24 @@ def steps_against_rating(
         label = f"{name} (rank correlation {rank_correlation(ratings, steps):+.2f})"
         axes.errorbar(x, mean, yerr=error, color=palette[number % len(palette)], marker="osD^v"[number % 5], markersize=5,
                       linewidth=1.5, elinewidth=1, capsize=2, label=label)  # fmt: skip
-    axes.set_xlabel(f"{what} (up to eight groups of like size)", color=INK)
+    axes.set_xlabel(f"{what} (mean of each group of puzzles)" if len(groups) < len(np.unique(ratings)) else what, color=INK)
+    if len(groups) <= 12 and len(groups) == len(np.unique(ratings)):
+        axes.set_xticks(np.unique(ratings))
     axes.set_ylabel("mean step of the halt", color=INK)
     axes.set_ylim(bottom=0)
     axes.legend(loc="best", fontsize=8.5, framealpha=0.95, edgecolor=GRID, labelcolor=INK)
     heading(axes, "Do harder puzzles get more thought?", f"{_about(comparison)} · bars: 95 % intervals")
     return figure
+
+
+def rating_groups(ratings: np.ndarray, count: int = 8) -> np.ndarray:
+    """Puzzles of like rating in groups, int64[N] from 0: one group for each rating where there are at most `count`, else about `count`
+    groups of about equal size; equal ratings are never parted."""
+    distinct, number = np.unique(ratings, return_inverse=True)
+    if len(distinct) <= count:
+        return np.asarray(number)
+    edges = np.unique(np.quantile(ratings, np.linspace(0, 1, count + 1)))[1:-1]
+    return np.unique(np.searchsorted(edges, ratings, side="right"), return_inverse=True)[1]
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -194,7 +194,7 @@ def sample_translations(puzzles: Puzzles, rng: np.random.Generator) -> Symmetrie
             inside |= (puzzles.facts[name] != OUTSIDE).any(axis=1)
     count, height, width = inside.shape
     shifts = []
-    for side, length in ((inside.any(axis=2), height), (inside.any(axis=1), width)):
+    for side in (inside.any(axis=2), inside.any(axis=1)):
         before, after = side.argmax(axis=1), side[:, ::-1].argmax(axis=1)  # free lines on either side
         shifts.append(rng.integers(-before, after, endpoint=True)[:, None, None])
     y = (np.arange(height)[None, :, None] - shifts[0]) % height

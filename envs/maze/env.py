@@ -53,7 +53,8 @@ class MazeEnv(PuzzleEnv):
 
     - `size` (int, 30): side of the maze, 3 or more
     - `source` (str, "generate"): "generate" makes mazes without end, "generate:10000" a list of so many, once;
-      "csv:PATH" reads the published Maze-Hard format, "lines:PATH" one maze a line, "hub:OWNER/NAME[/FILE]" a data set of the Hugging Face hub
+      "csv:PATH" reads the published Maze-Hard format, "lines:PATH" one maze a line,
+      "hub:OWNER/NAME[/FILE]" a data set of the Hugging Face hub
     - `recipe` (str, "walls"): how a maze is generated: "walls" sets walls at random and usually leaves several shortest paths, "tree"
       is a perfect maze with just one, "braid" a tree with about half of its dead ends opened
     - `min_path` (int, None): fewest moves of a generated maze's shortest path; None: 4 * size - 9, at most

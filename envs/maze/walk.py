@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
@@ -13,6 +14,9 @@ from hrm_gym.envs.family import Family
 from hrm_gym.envs.maze.solver import GOAL, OPEN, PATH, START, WALL
 from hrm_gym.envs.registry import maze
 from hrm_gym.envs.sources import Source
+
+if TYPE_CHECKING:
+    from hrm_gym.envs.drawing import Scene
 
 REWARDS = ("goal", "verified", "dense")
 MOVES = ("up", "right", "down", "left")
@@ -136,7 +140,7 @@ class MazeBoards(Boards):
         self._dense = reward == "dense"
         self.single_action_space = spaces.Discrete(len(MOVES))
         self.single_observation_space = spaces.Dict(
-            {**self.single_observation_space, "position": spaces.MultiDiscrete(family.shape)}
+            {**self.single_observation_space, "position": spaces.MultiDiscrete(list(family.shape))}
         )
         self.masks = np.ones((count, len(MOVES)), bool)
         self.positions = np.zeros((count, 2), np.int64)
@@ -180,6 +184,9 @@ class MazeBoards(Boards):
             actions.append(nearer.index(distance[y + 1, x + 1] - 1))
             y, x = y + _ROW_STEPS[actions[-1]], x + _COLUMN_STEPS[actions[-1]]
         return np.array(actions, np.int64)
+
+    def scene(self, row: int, previous: np.ndarray | None) -> Scene:
+        return replace(super().scene(row, previous), wrong=None)  # a path that has an end is not wrong, it is being walked
 
     def cursor(self, row: int) -> tuple[int, int] | None:
         return int(self.positions[row, 0]), int(self.positions[row, 1])
@@ -235,8 +242,9 @@ class MazeWalkEnv(EditEnv):
     ## Arguments
 
     - `size` (int, 10): side of the maze, 3 or more
-    - `source` (str, "generate"): "generate" makes mazes without end; "csv:PATH" reads the published Maze-Hard format,
-      "lines:PATH" one maze a line, "hub:OWNER/NAME[/FILE]" a data set of the Hugging Face hub
+    - `source` (str, "generate"): "generate" makes mazes without end, "generate:10000" a list of so many, once;
+      "csv:PATH" reads the published Maze-Hard format, "lines:PATH" one maze a line,
+      "hub:OWNER/NAME[/FILE]" a data set of the Hugging Face hub
     - `recipe` (str, "tree"): how a maze is generated: "tree" is a perfect maze with just one path, "braid" a tree with about half of
       its dead ends opened, "walls" sets walls at random and usually leaves several shortest paths
     - `min_path` (int, None): fewest moves of a generated maze's shortest path; None: 4 * size - 9, at most size * size / 3

@@ -95,7 +95,7 @@ def _write(
     Returns by how much the number of units in which a value stands twice has grown.
     """
     cells, n = len(question), count.shape[1] - 1
-    old = np.int64(draft[cell])
+    old = draft[cell]
     draft[cell] = value
     mask[cells * n + cell] = value != 0
     if not consistent:
@@ -383,8 +383,9 @@ class SudokuEditEnv(EditEnv):
     ## Arguments
 
     - `size` (int, 9): side of the grid, 4, 6, 9 or 16
-    - `source` (str, "generate"): "generate" makes puzzles without end; "csv:PATH" reads the published Sudoku-Extreme format,
-      "lines:PATH" one puzzle a line, "hub:OWNER/NAME[/FILE]" a data set of the Hugging Face hub
+    - `source` (str, "generate"): "generate" makes puzzles without end, "generate:10000" a list of so many, once;
+      "csv:PATH" reads the published Sudoku-Extreme format, "lines:PATH" one puzzle a line,
+      "hub:OWNER/NAME[/FILE]" a data set of the Hugging Face hub
     - `difficulty` (str, "easy"): "easy", "medium", "hard" or "extreme", of generated puzzles
     - `split` (str, "all"): "train", "test" or "all"; no solution grid is in both. A hub data set named without a file keeps
       its own split

@@ -52,7 +52,8 @@ class SudokuEnv(PuzzleEnv):
 
     - `size` (int, 9): side of the grid, 4, 6, 9 or 16
     - `source` (str, "generate"): "generate" makes puzzles without end, "generate:10000" a list of so many, once;
-      "csv:PATH" reads the published Sudoku-Extreme format, "lines:PATH" one puzzle a line, "hub:OWNER/NAME[/FILE]" a data set of the Hugging Face hub
+      "csv:PATH" reads the published Sudoku-Extreme format, "lines:PATH" one puzzle a line,
+      "hub:OWNER/NAME[/FILE]" a data set of the Hugging Face hub
     - `difficulty` (str, "hard"): "easy", "medium", "hard" or "extreme", of generated puzzles
     - `split` (str, "all"): "train", "test" or "all"; no solution grid is in both. A hub data set named without a file keeps
       its own split

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,13 +43,9 @@ class SudokuFamily(Family):
         self.tokens = np.arange(1, size + 2, dtype=np.uint8)
         self.vocabulary = size + 2
         self.box = rules.BOXES[size]
-        pale = [colorsys.hsv_to_rgb(value / size, 0.22, 1.0) for value in range(size)]
         self.styles = (
             CellStyle("", (255, 255, 255), "."),
-            *(
-                CellStyle(digit, (round(255 * red), round(255 * green), round(255 * blue)), digit)
-                for digit, (red, green, blue) in zip(_DIGITS, pale, strict=False)
-            ),
+            *(CellStyle(digit, (255, 255, 255), digit) for digit in _DIGITS[:size]),
         )
         self._value_of = dict.fromkeys(_BLANKS, 0)
         for value, digit in enumerate(_DIGITS[:size], start=1):

@@ -299,7 +299,8 @@ def test_sources_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["generated", "csv", "csv:", "json:x", "", "generate:0", None, 7])
 def test_unknown_source_lists_what_there_is(name: Any) -> None:
     with pytest.raises(
-        SourceError, match=r"is unknown; expected 'generate', 'generate:COUNT', 'csv:PATH', 'lines:PATH' or 'hub:OWNER/NAME\[/FILE\]'"
+        SourceError,
+        match=r"is unknown; expected 'generate', 'generate:COUNT', 'csv:PATH', 'lines:PATH' or 'hub:OWNER/NAME\[/FILE\]'",
     ):
         open_source(name, SUDOKU, generate=lambda seeds: sudoku_puzzles(len(seeds)))
 

@@ -25,7 +25,11 @@ from hrm_gym.envs.episode import PuzzleEnv
 from hrm_gym.registration import ENVIRONMENTS
 
 NAMES = [name for name, *_ in ENVIRONMENTS]
-SMALL: dict[str, dict[str, Any]] = {"HRM-Maze-v0": {"size": 9}, "HRM-ARC-v0": {"max_size": 10}}  # where the default is slow
+SMALL: dict[str, dict[str, Any]] = {  # where the default is slow
+    "HRM-Maze-v0": {"size": 9},
+    "HRM-ARC-v0": {"max_size": 10},
+    "HRM-ARCEdit-v0": {"max_size": 10},
+}
 HEADINGS = (
     "Description", "Observation Space", "Action Space", "Rewards", "Episode End", "Info", "Arguments", "Registered IDs",
     "Version History",
@@ -349,12 +353,22 @@ def run_python(code: str) -> str:
         ("HRM-Sudoku-v0", {"size": "9"}, "ConfigError", "size is '9'; expected a whole number"),
         ("HRM-Sudoku-v0", {"difficulty": "mild"}, "ConfigError", "'mild' is unknown; expected one of .*hard"),
         ("HRM-Sudoku-v0", {"split": "dev"}, "ConfigError", "'dev' is unknown; expected one of train, test, all"),
-        ("HRM-Sudoku-v0", {"source": "web"}, "SourceError", "'web' is unknown; expected 'generate', 'generate:COUNT', 'csv:PATH'"),
+        (
+            "HRM-Sudoku-v0",
+            {"source": "web"},
+            "SourceError",
+            "'web' is unknown; expected 'generate', 'generate:COUNT', 'csv:PATH'",
+        ),
         ("HRM-Sudoku-v0", {"source": "csv:no-such-file.csv"}, "SourceError", "no-such-file.csv cannot be read"),
         ("HRM-Maze-v0", {"size": 1}, "ConfigError", "1"),
         ("HRM-Maze-v0", {"recipe": "hedge"}, "ConfigError", "'hedge' is unknown; expected one of walls"),
         ("HRM-Maze-v0", {"min_path": 9999}, "ConfigError", "9999"),
-        ("HRM-Maze-v0", {"source": "web"}, "SourceError", "'web' is unknown; expected 'generate', 'generate:COUNT', 'csv:PATH'"),
+        (
+            "HRM-Maze-v0",
+            {"source": "web"},
+            "SourceError",
+            "'web' is unknown; expected 'generate', 'generate:COUNT', 'csv:PATH'",
+        ),
         ("HRM-ARC-v0", {"dataset": "arc-agi-9"}, "SourceError", "'arc-agi-9'.*arc-agi-1"),
         ("HRM-ARC-v0", {"split": "test"}, "SourceError", "'test'.*training, evaluation"),
         ("HRM-ARC-v0", {"max_size": 31}, "ConfigError", "31"),
