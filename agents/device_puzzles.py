@@ -10,6 +10,19 @@ from hrm_gym.envs.family import Family
 from hrm_gym.envs.puzzles import Puzzles
 
 
+def apply_symmetries(cells: Tensor, values: Tensor, grids: Tensor) -> Tensor:
+    """`envs.symmetries.Symmetries.apply` on a device: symmetry i on grid i.
+
+    Args:
+        cells: int64[B, cells], values: uint8[B, V], the tables of the symmetries.
+        grids: uint8[B, cells].
+
+    Returns:
+        uint8[B, cells].
+    """
+    return values.gather(1, grids.gather(1, cells).long())
+
+
 class GridCode:
     """Grid values to tokens and logits back to grid values, on a device.
 

@@ -182,7 +182,7 @@ def fit_logistic(features: np.ndarray, outcomes: np.ndarray, ridge: float) -> tu
         score = design @ parameters
         return float((np.logaddexp(0.0, score) - outcomes * score).mean() + 0.5 * (penalty * parameters**2).sum())
 
-    parameters = np.zeros(design.shape[1])
+    parameters: np.ndarray = np.zeros(design.shape[1])
     now = loss(parameters)
     for _ in range(NEWTON_STEPS):
         score = design @ parameters

@@ -369,7 +369,7 @@ def _unbeaten(accuracy: np.ndarray, steps: np.ndarray, rival_accuracy: np.ndarra
     """Which points no rival beats, by being as good in both and better in one: bool[S]."""
     as_good = (rival_accuracy >= accuracy[:, None]) & (rival_steps <= steps[:, None])
     better = (rival_accuracy > accuracy[:, None]) | (rival_steps < steps[:, None])
-    return ~(as_good & better).any(axis=1)
+    return np.asarray(~(as_good & better).any(axis=1))
 
 
 def frontier(comparison: Comparison) -> list[tuple[float, float]]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hrm_gym.agents.device_puzzles import DevicePuzzles
+from hrm_gym.agents.device_puzzles import DevicePuzzles, apply_symmetries
 from hrm_gym.envs.errors import SourceError
 from hrm_gym.envs.family import Family
 from hrm_gym.envs.puzzles import Puzzles
@@ -152,8 +152,8 @@ class TrainingPuzzles:
             return rows, questions, answers
         picks = torch.randint(SYMMETRY_TABLE, (2, count), generator=self.generator, device=self.device)
         cells, values = self.cells[picks[0]], self.values[picks[1]]
-        new_questions = values.gather(1, questions.gather(1, cells).long())
-        new_answers = values.gather(1, answers.gather(1, cells).long())
+        new_questions = apply_symmetries(cells, values, questions)
+        new_answers = apply_symmetries(cells, values, answers)
         if self.keeps_split:
             # a symmetry may turn a training answer into a held-out one; then the puzzle is shown as it is
             kept = ~held_out(new_answers.long(), self.split_weights).unsqueeze(1)

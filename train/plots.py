@@ -305,8 +305,8 @@ def halting_step_shares(comparison: Comparison) -> Figure:
     """For each strategy, at which steps what share of the puzzles halts: one row of cells each, fewest mean steps on top."""
     rows = sorted(comparison.rows, key=lambda row: row.mean_steps)
     last = comparison.max_steps
-    shares = np.stack([np.bincount(comparison.halting_steps[row.strategy], minlength=last + 1)[1:] for row in rows])
-    shares = shares / comparison.test_puzzles
+    counts = np.stack([np.bincount(comparison.halting_steps[row.strategy], minlength=last + 1)[1:] for row in rows])
+    shares = counts / comparison.test_puzzles
     figure, axes = new_figure(max(6.4, 1.8 + 0.42 * last), 1.5 + 0.25 * len(rows))
     axes.grid(visible=False)
     colours = LinearSegmentedColormap.from_list("halts", [PAPER, "#9ecae9", LEARNED, "#003a5c"])
