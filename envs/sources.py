@@ -25,7 +25,9 @@ class Source(ABC):
         Raises:
             PuzzleError: there is none, or the source is endless.
         """
-        raise PuzzleError(f"puzzle {key!r} cannot be looked up in an endless source; give the grid itself, or use a file source")
+        raise PuzzleError(
+            f"puzzle {key!r} cannot be looked up in an endless source; give the grid itself, or use a file source"
+        )
 
 
 class GeneratedSource(Source):

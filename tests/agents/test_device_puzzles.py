@@ -35,7 +35,9 @@ def test_symmetries_are_the_same_on_the_device(family_and_puzzles, device):
     assert np.array_equal(moved, symmetries.apply(puzzles.questions))
     assert not np.array_equal(moved, puzzles.questions)
     inverse = symmetries.inverse()
-    back = apply_symmetries(torch.from_numpy(inverse.cells), torch.from_numpy(inverse.values), torch.from_numpy(moved).flatten(1))
+    back = apply_symmetries(
+        torch.from_numpy(inverse.cells), torch.from_numpy(inverse.values), torch.from_numpy(moved).flatten(1)
+    )
     assert np.array_equal(back.numpy().reshape(moved.shape), puzzles.questions)
 
 
