@@ -141,20 +141,23 @@ def evaluate(
 def compare(
     agent: AgentArgument,
     strategies: Annotated[
-        list[str] | None,
-        typer.Option("--strategy", help="A halting strategy, such as fixed(4), q or stable(2); may be repeated."),
+        list[str] | None, typer.Option("--strategy", help="A halting strategy, such as fixed(4), q or stable(2); may be repeated.")
     ] = None,
     puzzles: PuzzlesOption = 1000,
     source: SourceOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the table (JSON, CSV) and the plot.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
+    calibrate: Annotated[
+        bool, typer.Option(help="Add every strategy with a threshold, chosen on further puzzles that are not tested on.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for table (JSON, CSV), plot, HTML report and recording.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals and the validation split.")] = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Compare halting strategies on one recorded pass over the same test puzzles."""
-    from hrm_gym.comparing import compare_and_show
+    from hrm_gym.comparing import VALIDATION_SHARE, compare_and_show
 
-    loaded, test = _agent_and_puzzles(agent, puzzles, source, device)
-    compare_and_show(loaded, test, strategies, out, seed, agent, console)
+    recorded = round(puzzles / (1 - VALIDATION_SHARE)) if calibrate else puzzles
+    loaded, test = _agent_and_puzzles(agent, recorded, source, device)
+    compare_and_show(loaded, test, strategies, out, seed, agent, console, calibrate)
 
 
 @app.command()

@@ -114,7 +114,7 @@ def test_train_evaluate_compare_watch(run, tmp_path):
     assert code == 0, err
     assert "fixed(3)" in out
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
-        "comparison.json", "comparison.csv", "accuracy-against-steps.png"
+        "comparison.json", "comparison.csv", "accuracy-against-steps.png", "report.html", "trajectories.safetensors"
     }  # fmt: skip
 
     code, out, err = run(
