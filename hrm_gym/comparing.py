@@ -18,7 +18,6 @@ from hrm_gym.train.compare import Comparison, compare, default_strategies, write
 from hrm_gym.train.plots import accuracy_against_steps, save_png
 from hrm_gym.train.report import write_report
 
-
 VALIDATION_SHARE = 0.25  # of the recorded puzzles, where thresholds are calibrated; none of them is tested on
 
 
