@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -119,6 +120,17 @@ class NetworkConfig:
         return NetworkConfig(**values)
 
 
+def q_features(state: State) -> Tensor:
+    """What the Q head reads of a state: z_H at the first position, [B, hidden_size]."""
+    return state.z_h[:, 0]
+
+
+def read_q_values(head: Callable[[Tensor], Tensor], features: Tensor) -> tuple[Tensor, Tensor]:
+    """Q-halt and Q-continue that a Q head gives for `features`, [..., hidden_size]: logits float32[...] each."""
+    q = at_least_float32(head(features))
+    return q[..., 0], q[..., 1]
+
+
 class RecursiveNetwork(nn.Module):
     """Embedding, output head and Q head, shared by all backbones. A backbone adds its modules and `think`.
 
@@ -217,8 +229,7 @@ class RecursiveNetwork(nn.Module):
 
     def q_values(self, state: State) -> tuple[Tensor, Tensor]:
         """Q-halt and Q-continue of a state, float32[B] each, read off the first position."""
-        q = at_least_float32(self.q_head(state.z_h[:, 0]))
-        return q[:, 0], q[:, 1]
+        return read_q_values(self.q_head, q_features(state))
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class Family(ABC):
         styles: V `CellStyle`s.
         box: (rows, columns) between thick grid lines, or None.
         has_rules: True if a draft can be verified without the answer (Sudoku, maze).
+        has_canonical_form: True if `canonical` can be asked (not 16 x 16 Sudoku).
     """
 
     name: str
@@ -48,6 +49,7 @@ class Family(ABC):
     styles: tuple[CellStyle, ...]
     box: tuple[int, int] | None = None
     has_rules: bool = True
+    has_canonical_form: bool = False
 
     @property
     def cells(self) -> int:
@@ -122,6 +124,22 @@ class Family(ABC):
             puzzles.ratings,
             puzzles.facts,
         )
+
+    def canonical(self, puzzles: Puzzles) -> tuple[np.ndarray, np.ndarray]:
+        """One form for all images of a grid: canonical questions and canonical answers, uint8[N, H, W] each.
+
+        Two canonical questions are equal exactly if the puzzles' questions are images of each other under the family's
+        symmetries (Sudoku: given that each has one solution); two canonical answers likewise.
+
+        Raises:
+            PuzzleError: there is no such form (`has_canonical_form`), or a grid that does not fit.
+        """
+        height, width = self.shape
+        raise PuzzleError(f"{self.name} of {height} x {width} has no canonical form; duplicates can only be sought cell by cell")
+
+    def measurements(self, puzzles: Puzzles) -> dict[str, np.ndarray]:
+        """Figures that describe the puzzles (Sudoku: clues), each a name and whole numbers [N], for the tables of a data set."""
+        return {}
 
     # -- shared checks ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 from weakref import WeakValueDictionary
@@ -28,11 +29,16 @@ CSV_COLUMNS = ("source", "question", "answer", "rating")
 NOT_A_VALUE = 255  # in a table of characters: this one stands for no value
 # so that the environments of a vector share one copy; gone when the last environment is
 _FILES_IN_USE: WeakValueDictionary[tuple[Any, ...], ListSource] = WeakValueDictionary()
+Progress = Callable[[int, int], None]  # done so far, and in all
 KINDS = "'generate', 'generate:COUNT', 'csv:PATH', 'lines:PATH' or 'hub:OWNER/NAME[/FILE]'"
 
 
 def open_source(
-    source: str, family: Family, split: str = "all", generate: Callable[[np.ndarray], Puzzles] | None = None
+    source: str,
+    family: Family,
+    split: str = "all",
+    generate: Callable[[np.ndarray], Puzzles] | None = None,
+    progress: Progress | None = None,
 ) -> Source:
     """The source that `source` names.
 
@@ -43,6 +49,7 @@ def open_source(
         split: "train", "test" or "all". Files are divided by `hrm_gym.envs.splits`; a hub data set named without a file is
             read from its own train.csv or test.csv instead.
         generate: uint64[N] seeds -> N puzzles of the wanted split, for "generate".
+        progress: told how much of a CSV file has been read, see `read_csv`.
 
     Raises:
         SourceError: an unknown kind of source, a missing or faulty file, or no puzzle in this split.
@@ -53,20 +60,21 @@ def open_source(
     if kind == "generate" and name.isdecimal() and int(name) > 0 and generate is not None:
         return ListSource(generate(np.arange(int(name), dtype=np.uint64)))
     if kind == "csv" and name:
-        return _shared(read_csv, Path(name).expanduser(), family, split)
+        return _shared(kind, Path(name).expanduser(), family, split, progress)
     if kind == "lines" and name:
-        return _shared(read_lines, Path(name).expanduser(), family, split)
+        return _shared(kind, Path(name).expanduser(), family, split)
     if kind == "hub" and name:
         path, rest = fetch_from_hub(name, split)
-        return _shared(read_csv, path, family, rest)
+        return _shared("csv", path, family, rest, progress)
     raise SourceError(f"source {source!r} is unknown; expected {KINDS}")
 
 
-def _shared(read: Callable[[Path, Family, str], Puzzles], path: Path, family: Family, split: str) -> ListSource:
+def _shared(kind: str, path: Path, family: Family, split: str, progress: Progress | None = None) -> ListSource:
     """The file's puzzles: those that an environment of this process holds already, if the file has not changed since."""
+    read = read_lines if kind == "lines" else partial(read_csv, progress=progress)
     try:
         stat = path.stat()
-        key = (read.__name__, path.resolve(), stat.st_mtime_ns, stat.st_size, family.name, family.shape, split)
+        key = (kind, path.resolve(), stat.st_mtime_ns, stat.st_size, family.name, family.shape, split)
     except OSError:
         return ListSource(read(path, family, split))  # says what is wrong with the path
     source = _FILES_IN_USE.get(key)
@@ -76,13 +84,14 @@ def _shared(read: Callable[[Path, Family, str], Puzzles], path: Path, family: Fa
     return source
 
 
-def read_csv(path: str | Path, family: Family, split: str = "all") -> Puzzles:
+def read_csv(path: str | Path, family: Family, split: str = "all", progress: Progress | None = None) -> Puzzles:
     """The puzzles of a CSV file with the header `source,question,answer,rating` (any order; only question and answer must be there).
 
     Args:
         path: the file. Its puzzles' ids are "<file name>:<row>", rows counted from 0.
         family: checks the questions and verifies the answers.
         split: "train", "test" or "all", by `hrm_gym.envs.splits`.
+        progress: called after each block with the bytes read so far and the bytes in all.
 
     Returns:
         N puzzles, uint8[N, H, W]; ids are made when asked for.
@@ -93,6 +102,7 @@ def read_csv(path: str | Path, family: Family, split: str = "all") -> Puzzles:
     path = Path(path).expanduser()
     with _opened(path) as file:
         line_count = sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK_BYTES), b"")) + 1
+        byte_count = file.tell()
         file.seek(0)
         columns = _csv_columns(path, file.readline())
         table = character_table(family)
@@ -109,6 +119,8 @@ def read_csv(path: str | Path, family: Family, split: str = "all") -> Puzzles:
             block_rows = np.arange(read, read + len(lines))
             read += len(lines)
             first_line += block.count(b"\n")
+            if progress is not None:
+                progress(file.tell(), byte_count)
             keep = in_split(block_answers, split)
             if not keep.any():
                 continue

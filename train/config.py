@@ -46,19 +46,31 @@ class TrainConfig:
         label_smoothing: 0..1, share of the supervised target spread over all tokens.
 
         q_weight: of both Q losses, against 1 for the draft's.
-        continue_target: where the value of continuing comes from: "next-step" (the slot's own next step, paid one step later,
-            no extra forward pass), "lookahead" (a second forward pass, as published) or "none" (no continue head: the agent halts
-            when sigmoid(Q-halt) is above 1/2).
-        step_cost: of one step, in units of the reward of a verified answer. What makes halting early well defined.
+        q_loss: "cross-entropy" (the paper's) or "huber" (temporal differences as in DQN), between sigmoid(Q) and the return. What a Q
+            value means is the same for both.
+        q_target: where the return of continuing comes from: "next-step" (the slot's own next step, paid one step later, no extra forward
+            pass), "lookahead" (a second forward pass, as published), "n-step" (rewards of the slot's next `q_steps` steps, then the
+            value there), "episode" (all rewards until the slot halts, no value: Monte Carlo) or "none" (no continue head, as TRM: the
+            agent halts when sigmoid(Q-halt) is above 1/2).
+        q_steps: of "n-step".
+        target_decay: the values in the targets are read by an exponential moving average of the Q head (a target network); 0: by the Q
+            head itself, as published. "episode" and "none" have no values in their targets.
+        step_cost: of one step, in units of the reward of a verified answer. What makes halting early well defined, see below.
         discount: of the next step's value, 0..1.
         exploration: probability of thinking on for at least a random number of steps, 2..max_steps.
         exploration_drawn: "episode" (one minimum per puzzle, as in the paper) or "step" (a new one each step, as in the code).
+        epsilon: probability of doing the opposite of what the Q values say, at each step; a minimum number of steps is kept all the same.
 
         seed: of weights, puzzles and everything random.
         device: "auto", "cpu", "cuda" or "mps".
         log_every: optimiser steps between readings of the metrics.
         evaluate_every: optimiser steps between evaluations on test puzzles; 0: only at the end.
         checkpoint_every: optimiser steps between checkpoints.
+
+    Why there is a step cost. Once a draft is right and stays right, halting is worth 1, and so is continuing, which leads to a halt worth 1:
+    with neither `step_cost` nor `discount` the two Q values tie, their order is noise, and so is the step at which the agent halts (the
+    published objective is like that; its agents are evaluated at a fixed number of steps). A cost c makes halting better by c, a discount
+    g by 1 - g. Hence a small cost by default. docs/halting.md says more.
     """
 
     name: str = "sudoku"
@@ -101,11 +113,15 @@ class TrainConfig:
     label_smoothing: float = 0.0
 
     q_weight: float = 0.5
-    continue_target: str = "next-step"
+    q_loss: str = "cross-entropy"
+    q_target: str = "next-step"
+    q_steps: int = 4
+    target_decay: float = 0.0
     step_cost: float = 0.005
     discount: float = 1.0
     exploration: float = 0.5
     exploration_drawn: str = "episode"
+    epsilon: float = 0.0
 
     seed: int = 0
     device: str = "auto"
@@ -147,12 +163,12 @@ class TrainConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> TrainConfig:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`. Runs and agents from before a setting was renamed are read as well.
 
         Raises:
             ConfigError: an unknown key, or a value of the wrong type or out of range.
         """
-        return TrainConfig().replace(**values)
+        return TrainConfig().replace(**{RENAMED.get(name, name): value for name, value in values.items()})
 
     def replace(self, **changes: Any) -> TrainConfig:
         """A copy with other values; a string is read as its setting's type, as it comes from the command line.
@@ -189,10 +205,12 @@ CHOICES = {
     "family": ("sudoku", "maze", "arc"),
     "optimiser": ("adamw", "adam-atan2"),
     "draft_loss": ("softmax", "stablemax"),
-    "continue_target": ("next-step", "lookahead", "none"),
+    "q_loss": ("cross-entropy", "huber"),
+    "q_target": ("next-step", "lookahead", "n-step", "episode", "none"),
     "exploration_drawn": ("episode", "step"),
     "device": ("auto", "cpu", "cuda", "mps"),
 }
+RENAMED = {"continue_target": "q_target"}  # old name -> name
 INFINITY = float("inf")
 RANGES: dict[str, tuple[float, float]] = {
     "train_puzzles": (1, INFINITY),
@@ -212,9 +230,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "average_decay": (0, 1),
     "label_smoothing": (0, 1),
     "q_weight": (0, INFINITY),
+    "q_steps": (1, INFINITY),
+    "target_decay": (0, 1),
     "step_cost": (0, 1),
     "discount": (0, 1),
     "exploration": (0, 1),
+    "epsilon": (0, 1),
     "seed": (0, 2**63 - 1),
     "log_every": (1, INFINITY),
     "evaluate_every": (0, INFINITY),
@@ -340,7 +361,7 @@ PRESETS: dict[str, TrainConfig] = {
         gradient_clip=0.0,
         average_decay=0.0,
         draft_loss="stablemax",
-        continue_target="lookahead",
+        q_target="lookahead",
         step_cost=0.0,
         exploration=0.1,
         exploration_drawn="step",

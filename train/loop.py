@@ -3,6 +3,7 @@ draft, teaches its Q values what halting and continuing are worth, and gives hal
 
 from __future__ import annotations
 
+import copy
 import json
 import signal
 import time
@@ -18,16 +19,17 @@ from torch import Tensor
 from hrm_gym.agents.agent import HRMAgent, write_whole
 from hrm_gym.agents.backbones import build_network
 from hrm_gym.agents.devices import choose_device
-from hrm_gym.agents.network import State, StepOutput
+from hrm_gym.agents.network import RecursiveNetwork, State, StepOutput
 from hrm_gym.agents.published import load_weights
 from hrm_gym.agents.solving import Solutions
 from hrm_gym.envs.errors import CheckpointError, ConfigError
 from hrm_gym.train.checkpoint import copy_into, load_checkpoint, save_checkpoint
 from hrm_gym.train.config import TrainConfig
 from hrm_gym.train.data import TrainingData, TrainingPuzzles, load_training_data
-from hrm_gym.train.losses import continue_loss, continue_target, draft_loss, halt_loss
+from hrm_gym.train.losses import draft_loss, halt_loss
 from hrm_gym.train.optimisers import Optimisers, WeightAverage
 from hrm_gym.train.progress import Progress
+from hrm_gym.train.q_learning import ContinueTargets
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
@@ -46,12 +48,15 @@ class Trainer:
     Args:
         config: the run's settings.
         data: its puzzles; None: loaded as the configuration says.
+        network: what is trained, for grids of the data's family; it is moved to the device. None: built as the configuration says.
 
     Attributes:
         optimiser_step: optimiser steps done.
     """
 
-    def __init__(self, config: TrainConfig, data: TrainingData | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, data: TrainingData | None = None, network: RecursiveNetwork | None = None
+    ) -> None:
         self.config = config
         self.device = choose_device(config.device)
         self.data = load_training_data(config) if data is None else data
@@ -64,8 +69,9 @@ class Trainer:
         self.puzzles = TrainingPuzzles(self.data, config.augment, config.seed, self.device, self.puzzle_stream)
         self.code = self.puzzles.on_device.code
 
-        network_config = config.network(self.data.family, self.data.puzzle_ids)
-        self.network = build_network(network_config, config.seed).to(self.device).train()
+        if network is None:
+            network = build_network(config.network(self.data.family, self.data.puzzle_ids), config.seed)
+        self.network = network.to(self.device).train()
         self.optimisers = Optimisers(self.network, config)
         self.average = WeightAverage(self.network, config.average_decay) if config.average_decay else None
         self.sums = {name: torch.zeros((), device=self.device) for name in SUMS}
@@ -75,60 +81,39 @@ class Trainer:
         self.steps = torch.zeros(slots, dtype=torch.int64, device=self.device)
         self.minimum_steps = self.draw_minimum_steps()
         self.state = self.network.initial_state(slots)
+        self.continue_targets = ContinueTargets(self.network, config, self.state)
 
     # -- one optimiser step ---------------------------------------------------------------------------------------------
 
     def train_step(self) -> None:
         """Advance all slots by one step of thought and all parameters by one step of the optimiser; the host waits for nothing."""
         config = self.config
-        before = self.state
         tokens, labels = self.code.tokens(self.questions), self.code.tokens(self.answers)
         puzzle_ids = self.puzzles.on_device.puzzle_ids[self.rows]
-        earlier_q_continue = self.network.q_values(before)[1]  # what the last step promised for this one
-        continued = self.steps > 0
 
-        self.state, output = self.network.step(before, tokens, puzzle_ids)
+        self.state, output = self.network.step(self.state, tokens, puzzle_ids)
         self.steps = self.steps + 1
         last = self.steps >= config.max_steps
         drafts = self.code.draft(output.logits)
         verified = self.verified(drafts)
+        halted = self.halts(output, last)
 
         supervised = draft_loss(output.logits, labels, config.draft_loss, config.label_smoothing)
-        halting = halt_loss(output.q_halt, verified)
-        continuing = self.continue_losses(output, earlier_q_continue, continued, last, tokens, puzzle_ids)
+        halting = halt_loss(output.q_halt, verified, config.q_loss)
+        continuing = self.continue_targets.losses(
+            output, self.state, self.steps, last, halted, verified, lambda state: self.network.step(state, tokens, puzzle_ids)
+        )
         loss = (supervised + config.q_weight * (halting + continuing)).mean()
         loss.backward()
         norm = self.optimisers.step(self.optimiser_step)
         if self.average is not None:
             self.average.update(self.optimiser_step)
+        self.continue_targets.after_step(self.optimiser_step, self.state, self.steps)
         self.optimiser_step += 1
 
         with torch.no_grad():
-            halted = self.halts(output, last)
             self.add_metrics(output, drafts, verified, halted, loss, supervised, halting, continuing, norm)
             self.refill(halted)
-
-    def continue_losses(
-        self,
-        output: StepOutput,
-        earlier_q_continue: Tensor,
-        continued: Tensor,
-        last: Tensor,
-        tokens: Tensor,
-        puzzle_ids: Tensor,
-    ) -> Tensor:
-        """The loss of Q-continue for every slot, float32[B]."""
-        config = self.config
-        if config.continue_target == "none":
-            return torch.zeros_like(output.q_halt)
-        if config.continue_target == "lookahead":
-            with torch.no_grad():
-                _, following = self.network.step(self.state, tokens, puzzle_ids)
-                target = continue_target(following.q_halt, following.q_continue, last, config.step_cost, config.discount)
-            return continue_loss(output.q_continue, target)
-        # "next-step": this step's values are the target of the step before, whose Q-continue is read again off the state it left
-        target = continue_target(output.q_halt, output.q_continue, last, config.step_cost, config.discount)
-        return torch.where(continued, continue_loss(earlier_q_continue, target), 0.0)
 
     def verified(self, drafts: Tensor) -> Tensor:
         """Which slots' drafts solve their puzzle, by the family's rules: bool[B]."""
@@ -136,11 +121,14 @@ class Trainer:
         return self.code.solved(self.questions, drafts, self.answers, facts)
 
     def halts(self, output: StepOutput, last: Tensor) -> Tensor:
-        """Which slots halt: by the Q values, not before the exploration's minimum, and at the last step in any case."""
-        if self.config.continue_target == "none":
+        """Which slots halt: by the Q values or, with probability `epsilon`, against them; not before the exploration's minimum, and at
+        the last step in any case. bool[B]."""
+        if self.config.q_target == "none":
             wants = output.q_halt > 0
         else:
             wants = output.q_halt > output.q_continue
+        if self.config.epsilon:
+            wants = wants ^ (torch.rand(len(wants), generator=self.exploration_stream, device=self.device) < self.config.epsilon)
         if self.config.exploration_drawn == "step":
             self.minimum_steps = self.draw_minimum_steps()
         return (wants & (self.steps >= self.minimum_steps)) | last
@@ -222,11 +210,10 @@ class Trainer:
 
     def agent(self) -> HRMAgent:
         """An agent with the averaged weights (or, without an average, a copy of the weights)."""
-        network = build_network(self.network.config).to(self.device)
-        network.load_state_dict(self.network.state_dict())
+        network = copy.deepcopy(self.network)
         if self.average is not None:
             self.average.copy_to(network)
-        halting = "q-halt(0.5)" if self.config.continue_target == "none" else "q"
+        halting = "q-halt(0.5)" if self.config.q_target == "none" else "q"
         description = {
             "family": self.data.family.name,
             "size": self.data.family.shape[0],
@@ -261,6 +248,7 @@ class Trainer:
                 "z_h": self.state.z_h,
                 "z_l": self.state.z_l,
             },
+            "continue_targets": self.continue_targets.state_dict(),
             "sums": self.sums,
         }
 
@@ -282,6 +270,7 @@ class Trainer:
             for name in ("rows", "questions", "answers", "steps", "minimum_steps"):
                 copy_into(getattr(self, name), slots[name], name)
             self.state = State(*(slots[name].to(self.device) for name in ("z_h", "z_l")))
+            self.continue_targets.load_state_dict(state["continue_targets"])
             for name in SUMS:
                 copy_into(self.sums[name], state["sums"][name], name)
             self.optimiser_step, self.seconds = int(state["optimiser_step"]), float(state["seconds"])

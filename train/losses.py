@@ -10,6 +10,7 @@ from hrm_gym.envs.errors import ConfigError
 
 IGNORED_LABEL = -100
 DRAFT_LOSSES = ("softmax", "stablemax")
+Q_LOSSES = ("cross-entropy", "huber")
 
 
 def stablemax_log_probabilities(logits: Tensor) -> Tensor:
@@ -49,23 +50,46 @@ def draft_loss(logits: Tensor, labels: Tensor, kind: str = "stablemax", label_sm
     return per_cell.sum(-1) / counted.sum(-1).clamp(min=1)
 
 
-def halt_loss(q_halt: Tensor, verified: Tensor) -> Tensor:
-    """Binary cross entropy of Q-halt against the reward of halting now, 1 for a verified draft (HRM eq. for Q-halt): float32[B]."""
-    return F.binary_cross_entropy_with_logits(q_halt, verified.to(q_halt.dtype), reduction="none")
+def q_loss(q: Tensor, returns: Tensor, kind: str = "cross-entropy") -> Tensor:
+    """How far Q values are from the returns that they should foresee, one number for each.
+
+    Both kinds read a Q value in the same way, sigmoid(q) is the expected return, so that agents and strategies need not know by which
+    of them it was taught. Both are smallest where sigmoid(q) is the mean of the returns.
+
+    Args:
+        q: logits, any shape.
+        returns: of the same shape. A sigmoid cannot say less than 0 or more than 1: nearest to what is outside are 0 and 1.
+        kind: "cross-entropy", binary, with the returns cut to 0..1 (HRM's); or "huber", of the difference between return and sigmoid(q),
+            quadratic up to 1 and linear beyond, the loss of DQN (Mnih et al. 2015). A difference above 1 needs a return below 0.
+    """
+    if kind not in Q_LOSSES:
+        raise ConfigError(f"Q loss {kind!r} is unknown; expected one of {', '.join(Q_LOSSES)}")
+    if kind == "huber":
+        return F.huber_loss(torch.sigmoid(q), returns, reduction="none")
+    return F.binary_cross_entropy_with_logits(q, returns.clamp(0.0, 1.0), reduction="none")
+
+
+def halt_loss(q_halt: Tensor, verified: Tensor, kind: str = "cross-entropy") -> Tensor:
+    """Loss of Q-halt against the reward of halting now, 1 for a verified draft (HRM eq. for Q-halt): float32[B]."""
+    return q_loss(q_halt, verified.to(q_halt.dtype), kind)
+
+
+def best_value(q_halt: Tensor, q_continue: Tensor, must_halt: Tensor) -> Tensor:
+    """The value of a state under the greedy policy: of the better action, or of halting where that is the only one. float32[B], detached."""
+    return torch.sigmoid(torch.where(must_halt, q_halt, torch.maximum(q_halt, q_continue)).detach())
 
 
 def continue_target(
     next_q_halt: Tensor, next_q_continue: Tensor, must_halt: Tensor, step_cost: float = 0.0, discount: float = 1.0
 ) -> Tensor:
-    """The return of thinking on: discounted best value at the next step, minus the step's cost. float32[B] in 0..1.
+    """The return of thinking on: discounted best value at the next step, minus the step's cost. float32[B], at least -step_cost.
 
     HRM (2506.21734, Q-learning): max of both Q values, and Q-halt alone where the next step has to halt; the published objective
     has no cost and no discount. With neither, halting and continuing tie once an answer stays right, and their order is noise.
     """
-    best = torch.where(must_halt, next_q_halt, torch.maximum(next_q_halt, next_q_continue))
-    return (discount * torch.sigmoid(best.detach()) - step_cost).clamp(0.0, 1.0)
+    return discount * best_value(next_q_halt, next_q_continue, must_halt) - step_cost
 
 
-def continue_loss(q_continue: Tensor, target: Tensor) -> Tensor:
-    """Binary cross entropy of Q-continue against `continue_target`: float32[B]."""
-    return F.binary_cross_entropy_with_logits(q_continue, target, reduction="none")
+def continue_loss(q_continue: Tensor, target: Tensor, kind: str = "cross-entropy") -> Tensor:
+    """Loss of Q-continue against the return of thinking on (`continue_target`, or a longer one): float32, of the arguments' shape."""
+    return q_loss(q_continue, target, kind)

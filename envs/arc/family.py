@@ -19,6 +19,7 @@ import numpy as np
 from hrm_gym.envs.arc import rules
 from hrm_gym.envs.arc.rules import COLOURS, MAX_SIZE, OUTSIDE, check_size, has_grid, to_canvas
 from hrm_gym.envs.arc.tasks import ArcTask
+from hrm_gym.envs.canonical import smallest_images
 from hrm_gym.envs.errors import PuzzleError
 from hrm_gym.envs.family import CellStyle, Family
 from hrm_gym.envs.puzzles import Puzzles
@@ -64,6 +65,7 @@ class ArcFamily(Family):
     styles = tuple(CellStyle("", fill, character) for fill, character in zip(PALETTE, CHARACTERS, strict=True))
     box = None
     has_rules = False
+    has_canonical_form = True
 
     def __init__(self, size: int = MAX_SIZE) -> None:
         self.size = check_size(size)
@@ -174,11 +176,56 @@ class ArcFamily(Family):
                 facts[name] = _apply_to_each(symmetries, facts[name])
         return Puzzles(moved.questions, moved.answers, moved.ids, moved.ratings, facts)
 
+    def canonical(self, puzzles: Puzzles) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest image of each question and, on its own, of each answer.
+
+        Images are those by the 8 dihedral transforms, shifts on the canvas and permutations of the colours 1..9. Each is
+        shifted to the upper left corner and its colours are numbered in order of first appearance.
+        """
+        return self._smallest(puzzles.questions), self._smallest(puzzles.answers)
+
+    def _smallest(self, grids: np.ndarray) -> np.ndarray:
+        flat = self.check_grids(grids, "grid").reshape(len(grids), self.cells)
+        return smallest_images(
+            _colours_in_order(_in_corner(flat[:, cells].reshape(-1, *self.shape))) for cells in self._dihedral
+        )
+
+    def measurements(self, puzzles: Puzzles) -> dict[str, np.ndarray]:
+        """`question_cells`, `answer_cells`: of the grids themselves; `colours`: different ones in the question."""
+        return {
+            "question_cells": (puzzles.questions != OUTSIDE).sum(axis=(1, 2)),
+            "answer_cells": (puzzles.answers != OUTSIDE).sum(axis=(1, 2)),
+            "colours": np.stack([(puzzles.questions == colour).any(axis=(1, 2)) for colour in range(COLOURS)]).sum(axis=0),
+        }
+
 
 def _apply_to_each(symmetries: Symmetries, grids: np.ndarray) -> np.ndarray:
     """Symmetry i on every one of the grids [i]: uint8[N, D, H, W] -> uint8[N, D, H, W]."""
     # one slot at a time: the index arrays stay as small as those of the questions
     return np.stack([symmetries.apply(grids[:, slot]) for slot in range(grids.shape[1])], axis=1)
+
+
+def _in_corner(canvases: np.ndarray) -> np.ndarray:
+    """Each grid shifted to the upper left corner of its canvas, uint8[N, H, W]."""
+    _, height, width = canvases.shape
+    inside = canvases != OUTSIDE
+    top, left = inside.any(axis=2).argmax(axis=1), inside.any(axis=1).argmax(axis=1)
+    rows = (top[:, None] + np.arange(height)) % height
+    columns = (left[:, None] + np.arange(width)) % width
+    return canvases[np.arange(len(canvases))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _colours_in_order(canvases: np.ndarray) -> np.ndarray:
+    """The colours 1..9 renamed in order of first appearance, row by row, uint8[N, H, W]; black and outside stay."""
+    flat = canvases.reshape(len(canvases), -1)
+    first = np.full((len(flat), COLOURS - 1), flat.shape[1])  # those that do not appear come last; their order tells nothing
+    for colour in range(1, COLOURS):
+        where = flat == colour
+        shown = where.any(axis=1)
+        first[shown, colour - 1] = where[shown].argmax(axis=1)
+    names = Symmetries.identity(len(flat), 0, COLOURS + 1).values
+    names[:, 1:COLOURS] = first.argsort(axis=1, kind="stable").argsort(axis=1) + 1
+    return np.take_along_axis(names, flat.astype(np.intp), axis=1).reshape(canvases.shape)
 
 
 def sample_translations(puzzles: Puzzles, rng: np.random.Generator) -> Symmetries:

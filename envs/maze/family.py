@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hrm_gym.envs.canonical import smallest_images
 from hrm_gym.envs.errors import ConfigError, PuzzleError
 from hrm_gym.envs.family import CellStyle, Family
 from hrm_gym.envs.maze.generator import SMALLEST
@@ -35,6 +36,7 @@ class MazeFamily(Family):
     name = "maze"
     values = 5
     blank = OPEN
+    has_canonical_form = True
     vocabulary = 6  # token 0 is the published data's padding
     styles = (
         CellStyle("", (38, 42, 51), CHARACTERS[WALL]),
@@ -169,3 +171,15 @@ class MazeFamily(Family):
         """`count` of the 8 rotations and reflections, each with the same chance; values stay."""
         cells = self._dihedral[rng.integers(len(self._dihedral), size=count)]
         return Symmetries(cells, np.tile(np.arange(self.values, dtype=np.uint8), (count, 1)))
+
+    def canonical(self, puzzles: Puzzles) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest of the 8 images of each question and, on its own, of each answer."""
+        return self._smallest(puzzles.questions), self._smallest(puzzles.answers)
+
+    def _smallest(self, grids: np.ndarray) -> np.ndarray:
+        flat = self.check_grids(grids, "grid").reshape(len(grids), self.cells)
+        return smallest_images(flat[:, cells].reshape(-1, *self.shape) for cells in self._dihedral)
+
+    def measurements(self, puzzles: Puzzles) -> dict[str, np.ndarray]:
+        """`path_length`: moves of a shortest path; `walls`: wall cells."""
+        return {"path_length": puzzles.facts["optimum"], "walls": (puzzles.questions == WALL).sum(axis=(1, 2))}

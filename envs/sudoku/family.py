@@ -11,6 +11,7 @@ from hrm_gym.envs.errors import ConfigError, PuzzleError
 from hrm_gym.envs.family import CellStyle, Family
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.sudoku import rules
+from hrm_gym.envs.sudoku.canonical import LARGEST, canonical
 from hrm_gym.envs.sudoku.solver import solve_and_rate
 from hrm_gym.envs.symmetries import Symmetries
 
@@ -43,6 +44,7 @@ class SudokuFamily(Family):
         self.tokens = np.arange(1, size + 2, dtype=np.uint8)
         self.vocabulary = size + 2
         self.box = rules.BOXES[size]
+        self.has_canonical_form = size <= LARGEST
         self.styles = (
             CellStyle("", (255, 255, 255), "."),
             *(CellStyle(digit, (255, 255, 255), digit) for digit in _DIGITS[:size]),
@@ -130,6 +132,14 @@ class SudokuFamily(Family):
         values = np.zeros((count, n + 1), dtype=np.uint8)
         values[:, 1:] = _orders(count, n, rng) + 1
         return Symmetries(cells.reshape(count, n * n), values)
+
+    def canonical(self, puzzles: Puzzles) -> tuple[np.ndarray, np.ndarray]:
+        """See `hrm_gym.envs.sudoku.canonical`: about 0.6 ms of one core for a 9 x 9 puzzle."""
+        return canonical(puzzles.questions, puzzles.answers)
+
+    def measurements(self, puzzles: Puzzles) -> dict[str, np.ndarray]:
+        """`clues`: cells given."""
+        return {"clues": (puzzles.questions != 0).sum(axis=(1, 2))}
 
 
 def _orders(count: int, length: int, rng: np.random.Generator) -> np.ndarray:

@@ -462,12 +462,14 @@ def _run(questions: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.
     return answers, solutions, dead_ends
 
 
-def solve(questions: Any, strict: bool = True) -> np.ndarray:
+def solve(questions: Any, strict: bool = True, prove_unique: bool = True) -> np.ndarray:
     """The answers of puzzles with exactly one solution.
 
     Args:
         questions: uint8[N, n, n] (or one grid [n, n]), 0 blank, 1..n clues; n is 4, 6, 9 or 16.
         strict: whether a puzzle with no or several solutions is an error; if not, its answer is all zeros.
+        prove_unique: whether to search on after the first solution until there can be no other. Without it hard puzzles take half
+            the time, and one that has several solutions gets any of them.
 
     Returns:
         uint8[N, n, n].
@@ -475,7 +477,12 @@ def solve(questions: Any, strict: bool = True) -> np.ndarray:
     Raises:
         PuzzleError: a wrong shape, size or value; strict, and a puzzle has no or several solutions (names the first one).
     """
-    return solve_and_rate(questions, strict)[0]
+    if prove_unique:
+        return solve_and_rate(questions, strict)[0]
+    answers, solutions, _ = _run(check_grids(questions), 1)
+    if strict and not solutions.all():
+        raise PuzzleError(f"puzzle {int(solutions.argmin())} has no solution; expected one (strict=False gives such puzzles zeros)")
+    return answers
 
 
 def solve_and_rate(questions: Any, strict: bool = True) -> tuple[np.ndarray, np.ndarray]:

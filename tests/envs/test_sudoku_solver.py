@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hrm_gym.envs.errors import PuzzleError
-from hrm_gym.envs.sudoku import count_solutions, rate, solve, verify
+from hrm_gym.envs.sudoku import count_solutions, generate, rate, solve, verify
 from hrm_gym.envs.sudoku.rules import BOXES
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "sudoku-hard" / "test.csv"
@@ -164,3 +164,15 @@ def test_published_answers_and_ratings() -> None:
     ratings = rate(questions)
     assert np.corrcoef(np.log1p(ratings), np.log1p(published))[0, 1] > 0.85
     assert 0.7 < ratings.mean() / published.mean() < 1.5
+
+
+def test_the_first_solution_is_enough_where_uniqueness_is_known() -> None:
+    puzzles = generate(50, size=9, difficulty="hard", seed=3)
+    assert np.array_equal(solve(puzzles.questions, prove_unique=False), puzzles.answers)
+    empty = np.zeros((1, 4, 4), np.uint8)
+    assert verify(empty, solve(empty, prove_unique=False)).all()  # any of the 288
+    impossible = np.zeros((2, 4, 4), np.uint8)
+    impossible[1, 0, :2] = 1
+    with pytest.raises(PuzzleError, match="puzzle 1 has no solution"):
+        solve(impossible, prove_unique=False)
+    assert not solve(impossible, strict=False, prove_unique=False)[1].any()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hrm_gym.envs.errors import ConfigError
-from hrm_gym.train.config import PRESETS, TrainConfig, preset
+from hrm_gym.train.config import CHOICES, PRESETS, TrainConfig, preset
 from hrm_gym.train.loop import Trainer
 
 SMALL = TrainConfig(
@@ -33,6 +33,10 @@ def test_configurations_round_trip():
         assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+def test_settings_that_were_renamed_are_still_read():
+    assert TrainConfig.from_dict({"continue_target": "lookahead"}) == TrainConfig(q_target="lookahead")
+
+
 def test_unknown_preset_and_settings_are_named():
     with pytest.raises(ConfigError, match="preset 'sudoku-5x5' is unknown; expected one of sudoku-4x4"):
         preset("sudoku-5x5")
@@ -52,6 +56,10 @@ def test_unknown_preset_and_settings_are_named():
         ("optimiser=sgd", "optimiser 'sgd' is unknown; expected one of adamw, adam-atan2"),
         ("puzzles=3", "set its entries one by one"),
         ("exploration=2", "exploration is 2.0; expected 0 to 1"),
+        ("epsilon=-0.1", "epsilon is -0.1; expected 0 to 1"),
+        ("q_steps=0", "q_steps is 0; expected 1 to inf"),
+        ("q_loss=squared", "q_loss 'squared' is unknown; expected one of cross-entropy, huber"),
+        ("q_target=replay", "q_target 'replay' is unknown; expected one of next-step, lookahead, n-step, episode, none"),
     ],
 )
 def test_bad_values_are_named(setting, message):
@@ -104,10 +112,14 @@ OTHER_VALUES = {
     "draft_loss": "stablemax",
     "label_smoothing": 0.3,
     "q_weight": 2.0,
-    "continue_target": "lookahead",
+    "q_loss": "huber",
+    "q_target": "lookahead",
+    "q_steps": 2,
+    "target_decay": 0.9,
     "step_cost": 0.5,
     "discount": 0.1,
     "exploration": 0.0,
+    "epsilon": 0.5,
     "seed": 1,
     "h_cycles": 2,
     "l_cycles": 3,
@@ -124,6 +136,8 @@ OTHER_VALUES = {
     "family": "sudoku",
     "puzzles": {"size": 7, "recipe": "tree"},
 }
+# settings that only matter beside others
+BESIDE = {"q_steps": {"q_target": "n-step"}}
 # what changes no number of the first steps: names, where to compute, when to look, what is tested on, ARC's
 ELSEWHERE = {
     "name", "device", "log_every", "evaluate_every", "checkpoint_every", "test_puzzles", "test_source", "augmentations",
@@ -142,8 +156,16 @@ def reference():
 
 @pytest.mark.parametrize("setting", [name for name in OTHER_VALUES if name != "family"])
 def test_every_setting_changes_something(setting, reference):
-    changed = after_some_steps(SMALL.replace(**{setting: OTHER_VALUES[setting]}))
+    if setting in BESIDE:
+        reference = after_some_steps(SMALL.replace(**BESIDE[setting]))
+    changed = after_some_steps(SMALL.replace(**BESIDE.get(setting, {}), **{setting: OTHER_VALUES[setting]}))
     assert changed.shape != reference.shape or not torch.equal(changed, reference)
+
+
+@pytest.mark.parametrize("target", CHOICES["q_target"])
+def test_q_targets_differ_from_each_other(target, reference):
+    numbers = after_some_steps(SMALL.replace(q_target=target))
+    assert torch.equal(numbers, reference) == (target == SMALL.q_target)
 
 
 def test_same_settings_give_the_same_numbers(reference):

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from hrm_gym.agents.agent import HRMAgent
+from hrm_gym.agents.backbones import build_network
+from hrm_gym.agents.network import StepOutput
 from hrm_gym.envs.errors import CheckpointError, ConfigError
 from hrm_gym.train import loop
 from hrm_gym.train.config import TrainConfig
@@ -56,7 +58,14 @@ def same_state(one, other):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimiser": "adam-atan2", "continue_target": "lookahead", "exploration_drawn": "step"}]
+    "changes",
+    [
+        {},
+        {"optimiser": "adam-atan2", "q_target": "lookahead", "exploration_drawn": "step"},
+        {"q_loss": "huber", "q_target": "n-step", "q_steps": 2, "target_decay": 0.9, "epsilon": 0.2},
+        {"q_target": "episode", "epsilon": 0.2, "precision": "bfloat16"},
+        {"q_target": "none", "q_loss": "huber"},
+    ],
 )
 def test_resuming_is_bit_for_bit(tmp_path, changes):
     config = SMALL.replace(**changes)
@@ -143,6 +152,11 @@ def test_a_checkpoint_of_another_run_is_refused():
         trainer.load_state_dict(Trainer(SMALL.replace(batch_size=9)).state_dict())
     with pytest.raises(CheckpointError, match="has shape"):
         trainer.load_state_dict(Trainer(SMALL.replace(hidden_size=32)).state_dict())
+    with pytest.raises(CheckpointError, match="what the Q heads read has shape"):
+        trainer.load_state_dict(Trainer(SMALL.replace(q_target="episode")).state_dict())
+    averaged = SMALL.replace(target_decay=0.9)
+    with pytest.raises(CheckpointError, match="not one of this run"):
+        Trainer(averaged).load_state_dict(trainer.state_dict())
 
 
 def test_no_test_answer_is_ever_trained_on():
@@ -187,6 +201,40 @@ def test_exploration_draws_minimum_steps_evenly():
     drawn = trainer.draw_minimum_steps().numpy()
     share = np.bincount(drawn, minlength=6)[1:] / len(drawn)
     assert share == pytest.approx([0.5, 0.125, 0.125, 0.125, 0.125], abs=0.03)
+
+
+@pytest.mark.parametrize(("q_halt", "q_continue", "halts"), [(1.0, -1.0, False), (-1.0, 1.0, True)])
+def test_epsilon_does_the_opposite(q_halt, q_continue, halts):
+    trainer = Trainer(SMALL.replace(exploration=0.0, epsilon=1.0))
+    with torch.no_grad():
+        trainer.network.q_head.bias.copy_(torch.tensor([q_halt, q_continue]))
+    trainer.train_step()
+    assert (trainer.steps == (0 if halts else 1)).all()
+
+
+def test_epsilon_keeps_the_minimum_and_comes_as_often_as_it_says():
+    trainer = Trainer(SMALL.replace(exploration=0.0, epsilon=0.25, batch_size=4096))
+    output = StepOutput(torch.empty(0), torch.full((4096,), -1.0), torch.ones(4096))
+    never = torch.zeros(4096, dtype=torch.bool)
+    trainer.steps += 1
+    assert trainer.halts(output, never).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    trainer.minimum_steps += 1
+    assert not trainer.halts(output, never).any()
+    assert trainer.halts(output, ~never).all()
+
+
+def test_a_network_of_ones_own_is_trained():
+    config = SMALL.replace(backbone="trm", l_layers=2)
+    family = Trainer(SMALL).data.family
+    given = Trainer(SMALL, network=build_network(config.network(family), config.seed))
+    built = Trainer(config)
+    for trainer in (given, built):
+        trainer.train_step()
+    one, other = given.state_dict(), built.state_dict()
+    same_state(one["network"], other["network"])
+    agent = given.agent()
+    assert type(agent.network) is type(built.network)
+    assert agent.network is not given.network
 
 
 def test_it_learns_a_few_puzzles_by_heart():

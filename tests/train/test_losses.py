@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hrm_gym.envs.errors import ConfigError
-from hrm_gym.train.losses import continue_loss, continue_target, draft_loss, halt_loss
+from hrm_gym.train.losses import best_value, continue_loss, continue_target, draft_loss, halt_loss, q_loss
 
 
 def plain_stablemax_loss(logits, labels):
@@ -76,7 +76,8 @@ def test_continue_target_is_the_discounted_best_value_less_the_cost():
     plain = continue_target(halt, on, must)
     assert plain.tolist() == pytest.approx([0.9, 0.6, 0.2, 0.02], rel=1e-5)
     costly = continue_target(halt, on, must, step_cost=0.1, discount=0.5)
-    assert costly.tolist() == pytest.approx([0.35, 0.2, 0.0, 0.0], abs=1e-6)
+    assert costly.tolist() == pytest.approx([0.35, 0.2, 0.0, -0.09], abs=1e-6)
+    assert best_value(halt, on, must).tolist() == pytest.approx([0.9, 0.6, 0.2, 0.02], rel=1e-5)
 
 
 def test_continue_target_carries_no_gradient():
@@ -90,3 +91,37 @@ def test_q_losses_are_smallest_at_their_targets():
     target = torch.tensor([0.3])
     losses = [continue_loss(torch.tensor([math.log(p / (1 - p))]), target).item() for p in (0.2, 0.3, 0.4)]
     assert losses[1] == min(losses)
+
+
+def plain_q_loss(q, target, kind):
+    p = 1 / (1 + math.exp(-q))
+    if kind == "huber":
+        error = abs(p - target)
+        return error**2 / 2 if error <= 1 else error - 0.5
+    target = min(max(target, 0), 1)
+    return -target * math.log(p) - (1 - target) * math.log(1 - p)
+
+
+@pytest.mark.parametrize("kind", ["cross-entropy", "huber"])
+def test_q_losses_equal_the_plain_ones(kind):
+    qs = torch.tensor([-3.0, -1.0, 0.0, 2.0, 5.0, 1.0])
+    targets = torch.tensor([0.0, 0.3, 1.0, -0.2, -2.0, 0.8])
+    losses = continue_loss(qs, targets, kind)
+    for q, target, loss in zip(qs.tolist(), targets.tolist(), losses.tolist(), strict=True):
+        assert loss == pytest.approx(plain_q_loss(q, target, kind), rel=1e-5)
+    verified = torch.tensor([True, False, True, False, True, False])
+    assert torch.equal(halt_loss(qs, verified, kind), q_loss(qs, verified.float(), kind))
+
+
+@pytest.mark.parametrize("kind", ["cross-entropy", "huber"])
+def test_the_best_q_value_is_the_mean_return(kind):
+    """Not the median, and the same for both kinds: what a Q value means does not depend on how it was taught."""
+    returns = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.2])
+    tried = torch.linspace(0.01, 0.99, 99)
+    losses = torch.stack([q_loss(torch.logit(p).expand(5), returns, kind).mean() for p in tried])
+    assert tried[losses.argmin()].item() == pytest.approx(returns.mean().item(), abs=1e-6)
+
+
+def test_unknown_q_loss_is_named():
+    with pytest.raises(ConfigError, match="'hinge' is unknown; expected one of cross-entropy, huber"):
+        q_loss(torch.zeros(1), torch.zeros(1), "hinge")
