@@ -20,7 +20,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from hrm_gym.agents.thought import Thought
-from hrm_gym.envs.errors import ConfigError
+from hrm_gym.envs.errors import ConfigError, HRMGymError
 
 
 class HaltingStrategy(ABC):
@@ -307,6 +307,13 @@ def hashed_uniform(seed: int, puzzle: Tensor, step: Tensor) -> Tensor:
     return (x ^ (x >> 16)).double() / 2**31
 
 
+def _trained_by_sb3(path: object) -> HaltingStrategy:
+    """A model saved by Stable-Baselines3, which is loaded only when it is asked for."""
+    from hrm_gym.agents.sb3_halting import SB3Halting
+
+    return SB3Halting(str(path))
+
+
 STRATEGIES: dict[str, Callable[..., HaltingStrategy]] = {
     "fixed": Fixed,
     "q": QLearned,
@@ -325,6 +332,7 @@ STRATEGIES: dict[str, Callable[..., HaltingStrategy]] = {
     "verifier": Verifier,
     "random": Random,
     "oracle": Oracle,
+    "sb3": _trained_by_sb3,
 }
 
 
@@ -334,10 +342,11 @@ def register_strategy(name: str, make: Callable[..., HaltingStrategy]) -> None:
 
 
 def halting_strategy(strategy: str | HaltingStrategy) -> HaltingStrategy:
-    """A strategy from its text, `"q"`, `"fixed(8)"`, `"stable(2)"`; a strategy is returned as it is.
+    """A strategy from its text, `"q"`, `"fixed(8)"`, `"sb3(runs/dqn.zip)"`; a strategy is returned as it is.
 
     Raises:
         ConfigError: unknown name, or arguments that do not fit.
+        CheckpointError: a file that is named there is missing or broken.
     """
     if isinstance(strategy, HaltingStrategy):
         return strategy
@@ -347,18 +356,21 @@ def halting_strategy(strategy: str | HaltingStrategy) -> HaltingStrategy:
             f"halting strategy {strategy!r} is unknown; expected one of {', '.join(STRATEGIES)}, such as fixed(8)"
         )
     try:
-        arguments = [_number(text) for text in rest[:-1].split(",") if text.strip()]
+        arguments = [_argument(text.strip()) for text in rest[:-1].split(",") if text.strip()]
         return STRATEGIES[name](*arguments)
     except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
+        if isinstance(error, HRMGymError):
             raise
         raise ConfigError(
             f"halting strategy {strategy!r} has arguments that do not fit {name}; write for example fixed(8)"
         ) from None
 
 
-def _number(text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+def _argument(text: str) -> int | float | str:
+    """A number if it reads as one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

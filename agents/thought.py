@@ -32,6 +32,7 @@ class Thought:
         cosine: float32, 1 - cosine of z_H and z_H before.
         verified: bool, whether the rules accept the draft (uses no answer for Sudoku and mazes).
         correct: bool, whether the draft would be rewarded; the oracle's view, never an agent's.
+        latent: float32[B, hidden_size], the mean of z_H over the positions; only where the network runs, recordings have none.
         memory: float32[B, strategy.memory_size], zero at a puzzle's first step; a strategy may write to it.
     """
 
@@ -49,16 +50,17 @@ class Thought:
     cosine: Tensor | None = None
     verified: Tensor | None = None
     correct: Tensor | None = None
+    latent: Tensor | None = None
     memory: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 def latent_and_output_features(
     wanted: Set[str], before: State, after: State, output: StepOutput, previous_log_probabilities: Tensor | None, first: Tensor
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """The wanted ones of confidence, entropy, divergence, residual and cosine, float32[B] each.
+    """The wanted ones of confidence, entropy, divergence, residual and cosine, float32[B] each, and of latent, float32[B, hidden_size].
 
     Args:
-        wanted: names from FEATURES.
+        wanted: names from FEATURES, or "latent".
         before, after: the states around the step.
         output: the step's output.
         previous_log_probabilities: float32[B, cells, vocabulary] of the step before; what this function returned then.
@@ -88,4 +90,6 @@ def latent_and_output_features(
             features["residual"] = (new - old).norm(dim=1) / new.norm(dim=1)
         if "cosine" in wanted:
             features["cosine"] = 1.0 - torch.cosine_similarity(new, old, dim=1)
+    if "latent" in wanted:
+        features["latent"] = after.z_h.float().mean(1)
     return features, log_probabilities if "divergence" in wanted else None

@@ -706,6 +706,19 @@ def cell_box(scene: Scene, row: int, column: int, size: int = 480, panel: str = 
     return painter.board_top + row * painter.pitch, left + column * painter.pitch, painter.pitch, painter.pitch
 
 
+def words_picture(words: str, px: int, ink: Colour = INK, background: Colour = BACKGROUND, width: int = LARGEST) -> np.ndarray:
+    """One line of words, for what stands beside a scene, such as a player's help: uint8[h, w, 3].
+
+    Args:
+        words: cut short with an ellipsis where they would take more than `width` pixels.
+        px: nominal height of the letters in pixels, 1 or more.
+
+    Raises:
+        gymnasium.error.DependencyNotInstalled: pygame is missing.
+    """
+    return _words_picture(_fitted(words, px, width), px, ink, background).copy()
+
+
 _PLAIN, _RED, _GREEN, _YELLOW, _REVERSED = "\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[7m"
 
 

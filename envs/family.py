@@ -135,7 +135,9 @@ class Family(ABC):
             PuzzleError: there is no such form (`has_canonical_form`), or a grid that does not fit.
         """
         height, width = self.shape
-        raise PuzzleError(f"{self.name} of {height} x {width} has no canonical form; duplicates can only be sought cell by cell")
+        raise PuzzleError(
+            f"{self.name} of {height} x {width} has no canonical form; duplicates can only be sought cell by cell"
+        )
 
     def measurements(self, puzzles: Puzzles) -> dict[str, np.ndarray]:
         """Figures that describe the puzzles (Sudoku: clues), each a name and whole numbers [N], for the tables of a data set."""

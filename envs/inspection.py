@@ -11,9 +11,9 @@ A survey keeps 16 bytes for each grid instead of the grid, so that two files of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -59,11 +59,31 @@ class Survey:
         return Survey(
             name,
             self.family,
-            [self.ids[row] for row in index.tolist()],
+            SelectedIds(self.ids, index),
             {kind: values[index] for kind, values in self.digests.items()},
             {kind: values[index] for kind, values in self.measurements.items()},
             self.held_out[index],
         )
+
+
+class SelectedIds(Sequence[str]):
+    """`ids` at `rows` (int64[N]), each looked up when it is asked for: most of millions never are."""
+
+    def __init__(self, ids: Sequence[str], rows: np.ndarray) -> None:
+        self.ids = ids
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> SelectedIds: ...
+    def __getitem__(self, index: int | slice) -> str | SelectedIds:
+        if isinstance(index, slice):
+            return SelectedIds(self.ids, self.rows[index])
+        return self.ids[int(self.rows[index])]
 
 
 @dataclass(frozen=True)
@@ -139,12 +159,10 @@ class Inspection:
     test: int
     measurements: dict[str, Measurement]
     duplicates: dict[str, Duplicates]
-    leakage: Leakage | None = field(default=None)
+    leakage: Leakage | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, for JSON."""
-        from dataclasses import asdict
-
         return asdict(self)
 
 
@@ -213,7 +231,7 @@ def inspect(found: Survey, against: Survey | None = None) -> Inspection:
 def digests_of(grids: np.ndarray) -> np.ndarray:
     """A digest of 128 bits for each grid: uint8[N, H, W] -> uint64[N, 2]."""
     rows = np.ascontiguousarray(grids, np.uint8).reshape(len(grids), -1)
-    joined = b"".join(blake2b(row, digest_size=16).digest() for row in rows)
+    joined = b"".join(blake2b(row.data, digest_size=16).digest() for row in rows)
     return np.frombuffer(joined, np.uint64).reshape(-1, 2)
 
 
@@ -258,9 +276,10 @@ def histogram(values: np.ndarray, bars: int = BARS) -> Histogram:
 
     They reach to the 99th percentile; a long tail beyond it is added to the last bar.
     """
-    low, high, top = float(values.min()), float(values.max()), float(np.percentile(values, 99))
+    values = values.astype(np.float64)
+    low, high, top = float(values.min()), float(values.max()), float(np.percentile(values, 99, method="higher"))
     whole = bool((values == np.floor(values)).all())
-    width = 1.0 if whole else 10.0 ** np.floor(np.log10(max(top - low, 1e-6) / bars))
+    width = 1.0 if whole or top == low else 10.0 ** np.floor(np.log10((top - low) / bars))
     factors = [2.0, 2.5, 2.0]  # 1, 2, 5, 10, ...
     step = 0
     while np.floor(top / width) - np.floor(low / width) + 1 > bars:

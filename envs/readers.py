@@ -20,6 +20,7 @@ import numpy as np
 
 from hrm_gym.envs.errors import PuzzleError, SourceError
 from hrm_gym.envs.family import Family
+from hrm_gym.envs.generated_lists import generated_list
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.sources import GeneratedSource, ListSource, Source
 from hrm_gym.envs.splits import in_split
@@ -43,7 +44,7 @@ def open_source(
     """The source that `source` names.
 
     Args:
-        source: "generate" (without end), "generate:COUNT" (a list of so many, made once: drawing from it costs nothing), "csv:PATH",
+        source: "generate" (without end), "generate:COUNT" (a list of so many, made once and kept on disk if that is slow), "csv:PATH",
             "lines:PATH" or "hub:OWNER/NAME[/FILE]".
         family: whose puzzles they are.
         split: "train", "test" or "all". Files are divided by `hrm_gym.envs.splits`; a hub data set named without a file is
@@ -58,7 +59,7 @@ def open_source(
     if kind == "generate" and not colon and generate is not None:
         return GeneratedSource(generate)
     if kind == "generate" and name.isdecimal() and int(name) > 0 and generate is not None:
-        return ListSource(generate(np.arange(int(name), dtype=np.uint64)))
+        return ListSource(generated_list(generate, int(name)))
     if kind == "csv" and name:
         return _shared(kind, Path(name).expanduser(), family, split, progress)
     if kind == "lines" and name:

@@ -28,10 +28,10 @@ def written_whole(path: str | Path) -> Iterator[TextIO]:
         SourceError: a place that cannot be written to.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise SourceError(f"{path} cannot be written (it is a folder); give the name of a file")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        if path.is_dir():
-            raise SourceError(f"{path} cannot be written (it is a folder); give the name of a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
@@ -85,7 +85,9 @@ def write_lines(path: str | Path, family: Family, batches: Iterable[Puzzles]) ->
         SourceError: a family without rules (ARC), whose questions alone could not be read again.
     """
     if not family.has_rules:
-        raise SourceError(f"{family.name} questions have no answers to be found by rules; export to csv, which keeps the answers")
+        raise SourceError(
+            f"{family.name} questions have no answers to be found by rules; export to csv, which keeps the answers"
+        )
     count = 0
     with written_whole(path) as file:
         for puzzles in batches:

@@ -62,7 +62,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "solver threads": numba.config.NUMBA_NUM_THREADS,
+        "solver threads": getattr(numba.config, "NUMBA_NUM_THREADS", 1),
         "hrm-gym": hrm_gym.__version__,
         "gymnasium": gymnasium.__version__,
         "numpy": np.__version__,

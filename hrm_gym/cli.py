@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 import hrm_gym
+from hrm_gym.data_command import data_app
 from hrm_gym.envs.errors import ConfigError, HRMGymError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(bench_app, name="bench")
+app.add_typer(data_app, name="data")
 console = Console()
 
 AgentArgument = Annotated[
@@ -141,7 +143,8 @@ def evaluate(
 def compare(
     agent: AgentArgument,
     strategies: Annotated[
-        list[str] | None, typer.Option("--strategy", help="A halting strategy, such as fixed(4), q or stable(2); may be repeated.")
+        list[str] | None,
+        typer.Option("--strategy", help="A halting strategy, such as fixed(4), q or stable(2); may be repeated."),
     ] = None,
     puzzles: PuzzlesOption = 1000,
     source: SourceOption = None,
@@ -184,6 +187,33 @@ def watch(
     for info in film_episodes(loaded, gif, puzzle, seed, max(1, episodes), fps):
         console.print(f"{info['puzzle_id']}: {'verified' if info['verified'] else 'not solved'}")
     console.print(f"Written: {gif}")
+
+
+@app.command()
+def play(
+    environment: Annotated[str, typer.Argument(help="An environment's id, such as HRM-Sudoku-v0 (info lists them).")],
+    size: Annotated[int | None, typer.Option(min=1, help="Cells on a side; ARC: the largest grid that may occur.")] = None,
+    difficulty: Annotated[str | None, typer.Option(help="Sudoku: easy, medium, hard or extreme.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Mazes: walls, tree or braid.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Where puzzles come from, such as csv:PATH; ARC: arc-agi-1, arc-agi-2 or a folder.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the puzzles; without it others each time.")] = None,
+    puzzle: Annotated[str | None, typer.Option(help="The first puzzle: row by row, or an id of the source.")] = None,
+    agent: Annotated[str | None, typer.Option(help="This agent gives the hints, instead of the solver.")] = None,
+    show_wrong: Annotated[bool, typer.Option("--show-wrong", help="Always show what breaks a rule.")] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Play yourself, in a window, with mouse and keyboard: undo, redo, check, and hints from the solver or from an agent."""
+    from hrm_gym.play import open_game, play_in_window
+
+    adviser = None
+    if agent is not None:
+        from hrm_gym.agents.agent import HRMAgent
+
+        adviser = HRMAgent.from_pretrained(agent, device)
+    settings = {"size": size, "difficulty": difficulty, "recipe": recipe, "source": source}
+    play_in_window(open_game(environment, puzzle, seed, adviser, show_wrong, **settings))
 
 
 @app.command()

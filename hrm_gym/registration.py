@@ -22,6 +22,8 @@ ENVIRONMENTS: tuple[tuple[str, str, str], ...] = (
     ("HRM-MazeWalk-v0", "hrm_gym.envs.maze.walk:MazeWalkEnv", "hrm_gym.envs.vector_edit:MazeWalkVectorEnv"),
     # one operation at a time: ARC-AGI-1, training tasks, two attempts
     ("HRM-ARCEdit-v0", "hrm_gym.envs.arc.edit:ArcEditEnv", "hrm_gym.envs.vector_edit:ArcEditVectorEnv"),
+    # only when to halt: the pretrained network of 4 x 4 Sudoku thinks
+    ("HRM-Halt-v0", "hrm_gym.agents.halt_env:HaltEnv", "hrm_gym.agents.halt_env:HaltVectorEnv"),
 )
 
 

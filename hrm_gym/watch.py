@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,21 +14,26 @@ from hrm_gym.envs import drawing
 from hrm_gym.envs.episode import PuzzleEnv
 from hrm_gym.envs.errors import ConfigError
 from hrm_gym.envs.film import write_gif
-from hrm_gym.envs.window import Window
+from hrm_gym.envs.window import Window, has_display
 from hrm_gym.train.config import TrainConfig
 
 ENVIRONMENT_OF_FAMILY = {"sudoku": "HRM-Sudoku-v0", "maze": "HRM-Maze-v0", "arc": "HRM-ARC-v0"}
 
 
-def environment_of(agent: HRMAgent, **settings: Any) -> PuzzleEnv:
-    """The environment of the puzzles that `agent` was trained for, on the test split; `settings` as in `gymnasium.make`."""
+def puzzle_settings(agent: HRMAgent) -> dict[str, Any]:
+    """The settings, as in `gymnasium.make`, of the puzzles that `agent` was trained for, on the test split."""
     trained = agent.description.get("trained", {}).get("config")
     puzzles: dict[str, Any] = dict(TrainConfig.from_dict(trained).puzzles) if trained else {}
     if not trained:
         puzzles = {"max_size" if agent.family.name == "arc" else "size": agent.family.shape[0]}
     if agent.family.name != "arc":
         puzzles["split"] = "test" if puzzles.get("source", "generate") == "generate" else "all"
-    settings = {**puzzles, "max_steps": agent.max_steps, **settings}
+    return puzzles
+
+
+def environment_of(agent: HRMAgent, **settings: Any) -> PuzzleEnv:
+    """The environment of the puzzles that `agent` was trained for, on the test split; `settings` as in `gymnasium.make`."""
+    settings = {**puzzle_settings(agent), "max_steps": agent.max_steps, **settings}
     env = gymnasium.make(ENVIRONMENT_OF_FAMILY[agent.family.name], **settings).unwrapped
     assert isinstance(env, PuzzleEnv)
     return env
@@ -71,13 +74,6 @@ def film_episodes(
         infos.append(info)
     write_gif(path, frames, fps)
     return infos
-
-
-def has_display() -> bool:
-    """Whether a window can be opened."""
-    if os.environ.get("SDL_VIDEODRIVER") in ("dummy", "offscreen"):
-        return True
-    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def watch_in_window(agent: HRMAgent, puzzle: Any = None, seed: int = 0, episodes: int = 0, fps: float = 2) -> None:

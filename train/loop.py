@@ -54,9 +54,7 @@ class Trainer:
         optimiser_step: optimiser steps done.
     """
 
-    def __init__(
-        self, config: TrainConfig, data: TrainingData | None = None, network: RecursiveNetwork | None = None
-    ) -> None:
+    def __init__(self, config: TrainConfig, data: TrainingData | None = None, network: RecursiveNetwork | None = None) -> None:
         self.config = config
         self.device = choose_device(config.device)
         self.data = load_training_data(config) if data is None else data
@@ -128,7 +126,9 @@ class Trainer:
         else:
             wants = output.q_halt > output.q_continue
         if self.config.epsilon:
-            wants = wants ^ (torch.rand(len(wants), generator=self.exploration_stream, device=self.device) < self.config.epsilon)
+            wants = wants ^ (
+                torch.rand(len(wants), generator=self.exploration_stream, device=self.device) < self.config.epsilon
+            )
         if self.config.exploration_drawn == "step":
             self.minimum_steps = self.draw_minimum_steps()
         return (wants & (self.steps >= self.minimum_steps)) | last

@@ -1,14 +1,14 @@
 """What continuing is worth: the targets of Q-continue, and the loss against them. All on the device; the host waits for nothing.
 
-The episode of a puzzle: a state is what the network holds after a step of thought; the actions are halt, which pays 1 for a verified draft and
-ends it, and continue, which pays -step_cost and leads to the next state; at `max_steps` there is only halt. Q-halt has a target at once,
-the verification. The return of continuing is known later, when the slot has gone on thinking:
+The episode of a puzzle: a state is what the network holds after a step of thought. The action halt pays 1 for a verified draft and ends the
+episode; continue pays -step_cost and leads to the next state; at `max_steps` there is only halt. Q-halt has a target at once, the
+verification. The return of continuing at step t is known later, when the slot has gone on thinking (c step cost, g discount):
 
     n steps on, not yet halted      G_t = -c (1 + g + ... + g^(n-1)) + g^n max(Q_halt, Q_continue)(t + n)
     halted at step T < t + n        G_t = -c (1 + g + ... + g^(T-t-1)) + g^(T-t) verified(T)
 
-"next-step" is n = 1 (Q-learning, Watkins 1989), "n-step" n = `q_steps` (without correction for exploring steps between, as in Rainbow, 1710.02298),
-"episode" n = `max_steps`, so that nothing but the halt itself is ever waited for (Monte Carlo). So one mechanism serves all three: each slot
+"next-step" is n = 1 (Q-learning, Watkins 1989); "n-step" n = `q_steps`, where exploring steps between are not corrected for, as in Rainbow
+(1710.02298); "episode" n = `max_steps`, so that only the halt itself is waited for (Monte Carlo). One mechanism serves all three: each slot
 keeps what its Q head read at the last n steps, and its Q-continue there is read again, by today's Q head, when the return is known.
 "lookahead" thinks one step ahead instead, at the price of a second forward pass (as published).
 """
@@ -85,11 +85,11 @@ class ContinueTargets:
         if config.q_target == "lookahead":
             with torch.no_grad():
                 q_halt, q_continue = self.target_q_values(*look_ahead(state))
-                target = continue_target(q_halt, q_continue, last, config.step_cost, config.discount)
+                target = continue_target(q_halt, q_continue, last, config.step_cost, config.discount, config.q_loss)
             return continue_loss(output.q_continue, target, config.q_loss)
 
         with torch.no_grad():
-            value = best_value(*self.target_q_values(state, output), last).unsqueeze(1)
+            value = best_value(*self.target_q_values(state, output), last, config.q_loss).unsqueeze(1)
             now = steps.unsqueeze(1)
             ago = (now - 2 - self.places) % self.horizon + 1  # how many steps ago each kept feature was read: 1..horizon
             old = ago == self.horizon

@@ -42,7 +42,9 @@ def canonical(questions: Any, answers: Any) -> tuple[np.ndarray, np.ndarray]:
     questions, answers = check_pairs(questions, answers)
     size = questions.shape[1]
     if size > LARGEST:
-        raise PuzzleError(f"a Sudoku of {size} x {size} has too many symmetries for a canonical form; expected at most {LARGEST} x {LARGEST}")
+        raise PuzzleError(
+            f"a Sudoku of {size} x {size} has too many symmetries for a canonical form; expected at most {LARGEST} x {LARGEST}"
+        )
     solved = verify(questions, answers)
     if not solved.all():
         raise PuzzleError(f"answer {int(solved.argmin())} does not solve its question; a canonical form needs the solution")
@@ -50,7 +52,9 @@ def canonical(questions: Any, answers: Any) -> tuple[np.ndarray, np.ndarray]:
     orders = column_orders(size)
     new_questions, new_answers = np.empty_like(questions), np.empty_like(answers)
     over_batch(
-        lambda first, last: _canonical(questions, answers, new_questions, new_answers, orders, box_rows, box_columns, first, last),
+        lambda first, last: _canonical(
+            questions, answers, new_questions, new_answers, orders, box_rows, box_columns, first, last
+        ),
         len(questions),
         8,
     )
@@ -136,11 +140,11 @@ def _canonical(
 
 @njit(cache=True, nogil=True)
 def _compare(row: np.ndarray, order: np.ndarray, label: np.ndarray, other: np.ndarray) -> int:
-    """Below, at or above 0 as the row's image is smaller than, equal to or larger than `other`."""
+    """-1, 0 or 1 as the row's image is smaller than, equal to or larger than `other`."""
     for x in range(len(order)):
-        difference = np.int64(label[row[order[x]]]) - np.int64(other[x])
-        if difference != 0:
-            return difference
+        digit = label[row[order[x]]]
+        if digit != other[x]:
+            return -1 if digit < other[x] else 1
     return 0
 
 

@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {  # where the default is slow
     "HRM-Maze-v0": {"size": 9},
     "HRM-ARC-v0": {"max_size": 10},
     "HRM-ARCEdit-v0": {"max_size": 10},
+    "HRM-Halt-v0": {"puzzles": 50, "device": "cpu"},
 }
 HEADINGS = (
     "Description", "Observation Space", "Action Space", "Rewards", "Episode End", "Info", "Arguments", "Registered IDs",

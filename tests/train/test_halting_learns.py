@@ -34,7 +34,7 @@ BASE = TrainConfig(
     augment=False,
     max_steps=MAX_STEPS,
     batch_size=64,
-    optimiser_steps=300,
+    optimiser_steps=250,
     learning_rate=0.2,
     final_learning_rate=0.1,
     warmup_steps=1,
@@ -53,9 +53,13 @@ class World(RecursiveNetwork):
     answer is the question itself. `z_l` counts the steps, `z_h` says kind and step."""
 
     def __init__(self, right):
-        shape = NetworkConfig(cells=FAMILY.cells, vocabulary=FAMILY.vocabulary, hidden_size=MAX_STEPS**2, heads=1, positions="none")
+        shape = NetworkConfig(
+            cells=FAMILY.cells, vocabulary=FAMILY.vocabulary, hidden_size=MAX_STEPS**2, heads=1, positions="none"
+        )
         super().__init__(shape)
         self.right = right
+        # a table of Q values: nothing is shared between places
+        nn.init.zeros_(self.q_head.bias).requires_grad_(False)
 
     def build(self, generator):
         self.L_init.zero_()
@@ -149,10 +153,10 @@ def q_values(trainer, kind):
     return [torch.sigmoid(q).tolist() for q in read_q_values(trainer.network.q_head, places)]
 
 
-@pytest.mark.parametrize("q_target", ["next-step", "lookahead", "n-step"])
+@pytest.mark.parametrize("q_target", ["next-step", "lookahead"])
 @pytest.mark.parametrize("q_loss", ["cross-entropy", "huber"])
-def test_q_values_are_the_returns(q_loss, q_target):
-    trainer = trained("right from step 4 on", q_loss=q_loss, q_target=q_target, optimiser_steps=500)
+def test_q_values_are_the_returns_of_the_best_policy(q_loss, q_target):
+    trainer = trained("right from step 4 on", q_loss=q_loss, q_target=q_target)
     halting, continuing = q_values(trainer, 4)
     assert halting[:5] == pytest.approx([0, 0, 0, 1, 1], abs=0.03)
     assert continuing[:4] == pytest.approx([0.85, 0.9, 0.95, 0.95], abs=0.03)
@@ -162,7 +166,8 @@ def test_q_values_are_the_returns(q_loss, q_target):
 def test_without_cost_and_discount_halting_and_continuing_tie(q_loss):
     """Why the default has a step cost."""
     tied, costly = (
-        trained("right from step 4 on", q_loss=q_loss, step_cost=cost, exploration=0.8, optimiser_steps=500) for cost in (0.0, 0.1)
+        trained("right from step 4 on", q_loss=q_loss, step_cost=cost, exploration=0.8, optimiser_steps=400)
+        for cost in (0.0, 0.1)
     )
     halting, continuing = q_values(tied, 4)
     assert halting[3:7] == pytest.approx([1] * 4, abs=0.03)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hrm_gym.envs.errors import ConfigError
-from hrm_gym.train.losses import best_value, continue_loss, continue_target, draft_loss, halt_loss, q_loss
+from hrm_gym.train.losses import best_value, continue_loss, continue_target, draft_loss, expected_return, halt_loss, q_loss
 
 
 def plain_stablemax_loss(logits, labels):
@@ -96,7 +96,9 @@ def test_q_losses_are_smallest_at_their_targets():
 def plain_q_loss(q, target, kind):
     p = 1 / (1 + math.exp(-q))
     if kind == "huber":
-        error = abs(p - target)
+        end = math.log(99)  # where the sigmoid is 0.01 or 0.99
+        value = p if abs(q) <= end else 0.99 + 0.0099 * (q - end) if q > 0 else 0.01 + 0.0099 * (q + end)
+        error = abs(value - target)
         return error**2 / 2 if error <= 1 else error - 0.5
     target = min(max(target, 0), 1)
     return -target * math.log(p) - (1 - target) * math.log(1 - p)
@@ -104,12 +106,12 @@ def plain_q_loss(q, target, kind):
 
 @pytest.mark.parametrize("kind", ["cross-entropy", "huber"])
 def test_q_losses_equal_the_plain_ones(kind):
-    qs = torch.tensor([-3.0, -1.0, 0.0, 2.0, 5.0, 1.0])
-    targets = torch.tensor([0.0, 0.3, 1.0, -0.2, -2.0, 0.8])
+    qs = torch.tensor([-3.0, -1.0, 0.0, 2.0, 5.0, 1.0, 9.0, -20.0])
+    targets = torch.tensor([0.0, 0.3, 1.0, -0.2, -2.0, 0.8, 0.5, 0.5])
     losses = continue_loss(qs, targets, kind)
     for q, target, loss in zip(qs.tolist(), targets.tolist(), losses.tolist(), strict=True):
         assert loss == pytest.approx(plain_q_loss(q, target, kind), rel=1e-5)
-    verified = torch.tensor([True, False, True, False, True, False])
+    verified = torch.tensor([True, False] * 4)
     assert torch.equal(halt_loss(qs, verified, kind), q_loss(qs, verified.float(), kind))
 
 
@@ -122,6 +124,21 @@ def test_the_best_q_value_is_the_mean_return(kind):
     assert tried[losses.argmin()].item() == pytest.approx(returns.mean().item(), abs=1e-6)
 
 
+def test_huber_values_reach_beyond_0_and_1_and_keep_their_gradient():
+    q = torch.linspace(-200, 200, 401, requires_grad=True)
+    values = expected_return(q, "huber")
+    values.sum().backward()
+    assert (q.grad > 0.0098).all()
+    assert values.min() < -1.5
+    assert values.max() > 1.5
+    inside = (torch.sigmoid(q) > 0.01) & (torch.sigmoid(q) < 0.99)
+    assert torch.equal(values[inside], torch.sigmoid(q)[inside])
+    # agents read the sigmoid: never further off than an end is from its limit
+    assert (values.clamp(0, 1) - torch.sigmoid(q)).abs().max() < 0.01
+
+
 def test_unknown_q_loss_is_named():
+    with pytest.raises(ConfigError, match="'hinge' is unknown"):
+        expected_return(torch.zeros(1), "hinge")
     with pytest.raises(ConfigError, match="'hinge' is unknown; expected one of cross-entropy, huber"):
         q_loss(torch.zeros(1), torch.zeros(1), "hinge")

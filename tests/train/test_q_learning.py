@@ -9,8 +9,8 @@ import torch
 
 from hrm_gym.agents.network import State, StepOutput
 from hrm_gym.train.config import TrainConfig
-from hrm_gym.train.losses import q_loss
 from hrm_gym.train.loop import Trainer
+from hrm_gym.train.losses import expected_return, q_loss
 from hrm_gym.train.q_learning import ContinueTargets
 
 SLOTS, SIZE, MAX_STEPS, TICKS = 6, 4, 5, 60
@@ -21,8 +21,8 @@ def head(seed):
     return torch.nn.Linear(SIZE, 2)
 
 
-def value(layer, features, must_halt):
-    q_halt, q_continue = torch.sigmoid(layer(features)).tolist()
+def value(layer, features, must_halt, kind):
+    q_halt, q_continue = expected_return(layer(features), kind).tolist()
     return q_halt if must_halt else max(q_halt, q_continue)
 
 
@@ -33,7 +33,7 @@ def plain_loss(config, q_head, target_head, episode, halted, verified):
     for t, features in enumerate(episode[:-1], start=1):
         steps = len(episode) - t
         if steps == n:
-            end = value(target_head, episode[-1], len(episode) == MAX_STEPS)
+            end = value(target_head, episode[-1], len(episode) == MAX_STEPS, config.q_loss)
         elif steps < n and halted:
             end = float(verified)
         else:
@@ -139,7 +139,9 @@ def test_only_the_q_head_learns_from_earlier_steps():
     state, steps = trainer.state, torch.full((8,), 4)
     everyone = torch.ones(8, dtype=torch.bool)
     q = torch.zeros(8)
-    loss = targets.losses(StepOutput(q, q, q), state, steps, everyone, everyone, everyone, lambda state: pytest.fail("looks ahead"))
+    loss = targets.losses(
+        StepOutput(q, q, q), state, steps, everyone, everyone, everyone, lambda state: pytest.fail("looks ahead")
+    )
     loss.sum().backward()
     touched = {name for name, parameter in trainer.network.named_parameters() if parameter.grad is not None}
     assert touched == {"q_head.weight", "q_head.bias"}
