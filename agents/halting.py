@@ -11,7 +11,10 @@ recorded trajectories. A user's own:
 
 from __future__ import annotations
 
+import importlib
 import math
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -344,6 +347,8 @@ def register_strategy(name: str, make: Callable[..., HaltingStrategy]) -> None:
 def halting_strategy(strategy: str | HaltingStrategy) -> HaltingStrategy:
     """A strategy from its text, `"q"`, `"fixed(8)"`, `"sb3(runs/dqn.zip)"`; a strategy is returned as it is.
 
+    `"module:Class(0.9)"` is a strategy of one's own: the module is imported, from the current folder too.
+
     Raises:
         ConfigError: unknown name, or arguments that do not fit.
         CheckpointError: a file that is named there is missing or broken.
@@ -351,6 +356,8 @@ def halting_strategy(strategy: str | HaltingStrategy) -> HaltingStrategy:
     if isinstance(strategy, HaltingStrategy):
         return strategy
     name, bracket, rest = strategy.strip().partition("(")
+    if ":" in name:
+        _import_strategy(name)
     if name not in STRATEGIES or (bracket and not rest.endswith(")")):
         raise ConfigError(
             f"halting strategy {strategy!r} is unknown; expected one of {', '.join(STRATEGIES)}, such as fixed(8)"
@@ -364,6 +371,25 @@ def halting_strategy(strategy: str | HaltingStrategy) -> HaltingStrategy:
         raise ConfigError(
             f"halting strategy {strategy!r} has arguments that do not fit {name}; write for example fixed(8)"
         ) from None
+
+
+def _import_strategy(name: str) -> None:
+    """Register `module:Class` under that name.
+
+    Raises:
+        ConfigError: no such module, or no such strategy in it.
+    """
+    module, _, attribute = name.partition(":")
+    if name in STRATEGIES:
+        return
+    sys.path.insert(0, os.getcwd())  # an installed command does not look there by itself, as `python -m` does
+    try:
+        make = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"halting strategy {name!r} cannot be imported ({error}); write module:Class") from None
+    finally:
+        sys.path.remove(os.getcwd())
+    register_strategy(name, make)
 
 
 def _argument(text: str) -> int | float | str:

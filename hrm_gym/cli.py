@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import gymnasium.error
 import typer
@@ -13,10 +13,6 @@ from rich.console import Console
 import hrm_gym
 from hrm_gym.data_command import data_app
 from hrm_gym.envs.errors import ConfigError, HRMGymError
-
-if TYPE_CHECKING:
-    from hrm_gym.agents.agent import HRMAgent
-    from hrm_gym.envs.puzzles import Puzzles
 
 app = typer.Typer(
     name="hrm-gym",
@@ -112,11 +108,12 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
 ) -> None:
     """Measure an agent on puzzles it has not seen: accuracy, steps, calibration of its Q values, speed."""
+    from hrm_gym.comparing import agent_and_puzzles
     from hrm_gym.train.evaluate import evaluate as measure
     from hrm_gym.train.evaluate import play
     from hrm_gym.watch import environment_of
 
-    loaded, test = _agent_and_puzzles(agent, puzzles, source, device)
+    loaded, test = agent_and_puzzles(agent, puzzles, source, device)
     report = measure(loaded, test, halting=halting, checkpoint=agent)
     console.print(report.table())
     if episodes:
@@ -141,10 +138,13 @@ def evaluate(
 
 @app.command()
 def compare(
-    agent: AgentArgument,
+    agents: Annotated[list[str], typer.Argument(help="One or more agents: run folders, or names (see info).")],
     strategies: Annotated[
         list[str] | None,
-        typer.Option("--strategy", help="A halting strategy, such as fixed(4), q or stable(2); may be repeated."),
+        typer.Option(
+            "--strategy",
+            help="A halting strategy, such as fixed(4), q, stable(2) or your own as module:Class(0.9); may be repeated.",
+        ),
     ] = None,
     puzzles: PuzzlesOption = 1000,
     source: SourceOption = None,
@@ -156,11 +156,9 @@ def compare(
     device: DeviceOption = "auto",
 ) -> None:
     """Compare halting strategies on one recorded pass over the same test puzzles."""
-    from hrm_gym.comparing import VALIDATION_SHARE, compare_and_show
+    from hrm_gym.comparing import compare_many
 
-    recorded = round(puzzles / (1 - VALIDATION_SHARE)) if calibrate else puzzles
-    loaded, test = _agent_and_puzzles(agent, recorded, source, device)
-    compare_and_show(loaded, test, strategies, out, seed, agent, console, calibrate)
+    compare_many(agents, puzzles, source, strategies, out, seed, device, console, calibrate)
 
 
 @app.command()
@@ -245,23 +243,6 @@ def bench_envs(
     from hrm_gym.bench import bench_environments
 
     bench_environments(console, out, only, seconds, sudoku_file)
-
-
-def _agent_and_puzzles(name: str, count: int, source: str | None, device: str) -> tuple[HRMAgent, Puzzles]:
-    """An agent and test puzzles for it."""
-    from hrm_gym.agents.agent import HRMAgent
-    from hrm_gym.train.config import TrainConfig
-    from hrm_gym.train.data import load_test_puzzles
-
-    agent = HRMAgent.from_pretrained(name, device)
-    trained = agent.description.get("trained", {}).get("config")
-    if trained:
-        config = TrainConfig.from_dict(trained)
-    elif agent.family.name == "arc":
-        config = TrainConfig(family="arc", puzzles={"max_size": agent.family.shape[0]})
-    else:
-        config = TrainConfig(family=agent.family.name, puzzles={"size": agent.family.shape[0]})
-    return agent, load_test_puzzles(config, count, source)
 
 
 def _version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 
 from hrm_gym.agents.agent import HRMAgent
 from hrm_gym.agents.halting import HaltingStrategy, halting_strategy
@@ -15,6 +16,8 @@ from hrm_gym.agents.trajectories import record
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.train.calibrate import calibrated_strategies, split_trajectories, strategies_with
 from hrm_gym.train.compare import Comparison, compare, default_strategies, write_csv, write_json
+from hrm_gym.train.config import TrainConfig
+from hrm_gym.train.data import load_test_puzzles
 from hrm_gym.train.plots import accuracy_against_steps, save_png
 from hrm_gym.train.report import write_report
 
@@ -40,7 +43,7 @@ def compare_and_show(
         calibrate: add every strategy with a threshold, chosen on a quarter of `puzzles`, which then are not tested on.
     """
     started = time.monotonic()
-    trajectories = record(agent, puzzles, description={"checkpoint": checkpoint})
+    trajectories = record(agent, puzzles, description={"checkpoint": Path(checkpoint).name})
     recorded = time.monotonic()
     random = np.random.default_rng(seed)
     calibrated = None
@@ -63,6 +66,97 @@ def compare_and_show(
             save_png(accuracy_against_steps(comparison), out / "accuracy-against-steps.png"),
             write_report(out / "report.html", comparison, trajectories, chosen, calibrated),
             trajectories.save(out / "trajectories.safetensors"),
+            write_hparams(comparison, out / "tensorboard"),
         ]
         console.print(f"Written: {', '.join(str(path) for path in written)}")
     return comparison
+
+
+def compare_many(
+    agents: Sequence[str],
+    puzzles: int,
+    source: str | None,
+    strategies: Sequence[str] | None,
+    out: Path | None,
+    seed: int,
+    device: str,
+    console: Console,
+    calibrate: bool = False,
+) -> list[Comparison]:
+    """`compare_and_show` for each of `agents`, with `out` each in a folder of its own, and then what they have in common.
+
+    Args:
+        agents: run folders, agents' folders or names; each is tested on `puzzles` puzzles of its own test split, or of `source`.
+    """
+    recorded = round(puzzles / (1 - VALIDATION_SHARE)) if calibrate else puzzles
+    comparisons = []
+    names = folder_names(agents)
+    for agent, name in zip(agents, names, strict=True):
+        loaded, test = agent_and_puzzles(agent, recorded, source, device)
+        folder = out if out is None or len(agents) == 1 else out / name
+        comparisons.append(compare_and_show(loaded, test, strategies, folder, seed, name, console, calibrate))
+    if len(comparisons) > 1:
+        console.print(summary(comparisons))
+        if out is not None:
+            write_json(out / "comparison.json", comparisons)
+            write_csv(out / "comparison.csv", comparisons)
+    return comparisons
+
+
+def folder_names(agents: Sequence[str]) -> list[str]:
+    """The agents' last path parts, numbered where two are alike."""
+    names = [Path(agent).name or "agent" for agent in agents]
+    return [f"{name}-{index}" if names.count(name) > 1 else name for index, name in enumerate(names, start=1)]
+
+
+def agent_and_puzzles(name: str, count: int, source: str | None, device: str) -> tuple[HRMAgent, Puzzles]:
+    """An agent, and test puzzles for it.
+
+    Raises:
+        CheckpointError: no such agent.
+        SourceError: a source that cannot be read.
+    """
+    agent = HRMAgent.from_pretrained(name, device)
+    trained = agent.description.get("trained", {}).get("config")
+    if trained:
+        config = TrainConfig.from_dict(trained)
+    elif agent.family.name == "arc":
+        config = TrainConfig(family="arc", puzzles={"max_size": agent.family.shape[0]})
+    else:
+        config = TrainConfig(family=agent.family.name, puzzles={"size": agent.family.shape[0]})
+    return agent, load_test_puzzles(config, count, source)
+
+
+def summary(comparisons: Sequence[Comparison]) -> Table:
+    """Mean, least and most over the checkpoints (seeds, say) of the strategies that all of them were judged by."""
+    table = Table(title=f"{len(comparisons)} checkpoints: mean (least to most)", title_style="bold")
+    for heading in ("strategy", "accuracy %", "steps", "regret %"):
+        table.add_column(heading, justify="left" if heading == "strategy" else "right", no_wrap=True)
+    shared = [row.strategy for row in comparisons[0].rows]
+    for strategy in shared:
+        rows = [row for comparison in comparisons for row in comparison.rows if row.strategy == strategy]
+        if len(rows) < len(comparisons):
+            continue
+        cells = []
+        for values, digits in (
+            ([100 * row.accuracy for row in rows], 1),
+            ([row.mean_steps for row in rows], 2),
+            ([100 * row.accuracy_regret for row in rows], 1),
+        ):
+            cells.append(f"{np.mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})")
+        table.add_row(strategy, *cells)
+    return table
+
+
+def write_hparams(comparison: Comparison, folder: Path) -> Path:
+    """The comparison for TensorBoard's HPARAMS page: a run for each strategy."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+    with SummaryWriter(str(folder)) as board:
+        for row in comparison.rows:
+            board.add_hparams(
+                {"checkpoint": comparison.checkpoint, "strategy": row.strategy, "kind": row.kind},
+                {"accuracy": row.accuracy, "mean_steps": row.mean_steps, "regret": row.accuracy_regret, "reward": row.reward},
+                run_name=row.strategy.replace("/", "_"),
+            )
+    return folder

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
 import torch
 
+from hrm_gym.agents.agent import find_agent
 from hrm_gym.cli import main
 
 PRETRAINED = "sudoku-4x4"
@@ -114,7 +116,8 @@ def test_train_evaluate_compare_watch(run, tmp_path):
     assert code == 0, err
     assert "fixed(3)" in out
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
-        "comparison.json", "comparison.csv", "accuracy-against-steps.png", "report.html", "trajectories.safetensors"
+        "comparison.json", "comparison.csv", "accuracy-against-steps.png", "report.html", "trajectories.safetensors",
+        "tensorboard",
     }  # fmt: skip
 
     code, out, err = run(
@@ -125,6 +128,32 @@ def test_train_evaluate_compare_watch(run, tmp_path):
     code, out, err = run("watch", "run", "--gif", "film.gif")
     assert code == 0, err
     assert (tmp_path / "film.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_compare_takes_several_agents_and_strategies_from_outside(run, tmp_path, monkeypatch):
+    (tmp_path / "own_strategies.py").write_text(
+        "from hrm_gym.agents import HaltingStrategy\n"
+        "class AtStep(HaltingStrategy):\n"
+        "    def __init__(self, step):\n"
+        "        self.step, self.name = step, f'at({step})'\n"
+        "    def halt(self, thought):\n"
+        "        return thought.step >= self.step\n"
+    )
+    folder = tmp_path / "other"
+    shutil.copytree(find_agent(PRETRAINED), folder)
+    own = ["--strategy", "own_strategies:AtStep(3)", "--strategy", "fixed(3)"]
+    code, out, err = run("compare", PRETRAINED, "other", "--puzzles", 40, *own, "--out", "both")
+    assert code == 0, err
+    assert "2 checkpoints: mean (least to most)" in out
+    both = json.loads((tmp_path / "both" / "comparison.json").read_text())
+    assert [one["checkpoint"] for one in both] == [PRETRAINED, "other"]
+    for one in both:
+        rows = {row["strategy"]: row for row in one["rows"]}
+        assert rows["at(3)"]["accuracy"] == rows["fixed(3)"]["accuracy"]
+        assert rows["at(3)"]["mean_steps"] == 3
+    code, _, err = run("compare", PRETRAINED, "--strategy", "own_strategies:Nothing", "--puzzles", 5)
+    assert code == 2
+    assert "cannot be imported" in err and err.count("\n") == 1
 
 
 def test_info(run):

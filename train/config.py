@@ -68,9 +68,9 @@ class TrainConfig:
         checkpoint_every: optimiser steps between checkpoints.
 
     Why there is a step cost. Once a draft is right and stays right, halting is worth 1, and so is continuing, which leads to another such
-    halt: with neither `step_cost` nor `discount` the two Q values tie, their order is noise, and so is the step at which the agent halts (the
-    published objective is like that; its agents are evaluated at a fixed number of steps). A cost c makes halting better by c, a discount
-    g by 1 - g. Hence a small cost by default. docs/halting.md says more.
+    halt: with neither `step_cost` nor `discount` the two Q values tie, their order is noise, and so is the step at which the agent halts
+    (the published objective is like that; its agents are evaluated at a fixed number of steps). A cost c makes halting better by c, a
+    discount g by 1 - g. Hence a small cost by default. docs/halting.md says more.
     """
 
     name: str = "sudoku"
