@@ -94,8 +94,8 @@ def figure_of(rows: list[dict[str, float]], subtitle: str) -> Figure:
     left.set_ylabel("mean steps until halt", color=INK)
     right.set_xlabel("mean steps until halt", color=INK)
     right.set_ylabel("accuracy, % (single pass)", color=INK)
-    heading(left, "A dearer step of thought, fewer steps", subtitle)
-    heading(right, "What it costs in accuracy", "dots: runs; line: mean over the seeds; hollow: cost 0, a tie")
+    heading(left, "Steps against the cost of a step", subtitle)
+    heading(right, "Accuracy against steps", "dots: runs; line: mean over the seeds; hollow: cost 0, a tie")
     return figure
 
 

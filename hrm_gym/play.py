@@ -895,14 +895,15 @@ def play_in_window(game: Game, window: Window | None = None, size: int = SIZE) -
         if not window.closed:
             pygame.key.set_repeat(*KEY_REPEAT_MS)
         while not window.closed:
-            events = [pygame.event.wait(WAIT_MS), *pygame.event.get()]
-            if any(_is_quit(pygame, event) for event in events):
-                window.closed = True
-                return
-            screen = pygame.display.get_surface().get_size()  # smaller than the frame where the screen is
-            scale = (frame.shape[1] / screen[0], frame.shape[0] / screen[1])
-            redraw = [_handle(pygame, event, game, view, scale) for event in events]  # all of them, before looking
-            if any(redraw):
+            redraw = False
+            for event in [pygame.event.wait(WAIT_MS), *pygame.event.get()]:
+                if _is_quit(pygame, event):
+                    window.closed = True
+                    return
+                screen = pygame.display.get_surface().get_size()  # smaller than the frame where the screen is
+                scale = (frame.shape[1] / screen[0], frame.shape[0] / screen[1])
+                redraw |= _handle(pygame, event, game, view, scale)
+            if redraw:
                 frame = view.frame()
                 window.show(frame)
 
