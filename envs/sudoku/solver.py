@@ -481,7 +481,9 @@ def solve(questions: Any, strict: bool = True, prove_unique: bool = True) -> np.
         return solve_and_rate(questions, strict)[0]
     answers, solutions, _ = _run(check_grids(questions), 1)
     if strict and not solutions.all():
-        raise PuzzleError(f"puzzle {int(solutions.argmin())} has no solution; expected one (strict=False gives such puzzles zeros)")
+        raise PuzzleError(
+            f"puzzle {int(solutions.argmin())} has no solution; expected one (strict=False gives such puzzles zeros)"
+        )
     return answers
 
 

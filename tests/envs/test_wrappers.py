@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium.wrappers import HumanRendering, RecordVideo
 
 import hrm_gym  # noqa: F401  (registers the environments)
+from hrm_gym.registration import ENVIRONMENTS
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "HRM-Sudoku-v0": {"size": 4, "max_steps": 4},
@@ -48,3 +50,18 @@ def test_human_rendering_shows_it(name: str, monkeypatch: pytest.MonkeyPatch) ->
     env.metadata = env.metadata | {"render_fps": 1000}  # no waiting between frames
     assert play(env) > 0
     env.close()
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in ENVIRONMENTS])
+def test_human_rendering_shows_what_rgb_array_returns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    settings: dict[str, Any] = {"max_size": 6} if "ARC" in name else SETTINGS.get(name, {})
+    env = gym.make(name, render_mode="rgb_array", **settings)
+    shown = HumanRendering(env)
+    shown.reset(seed=3)
+    shown.step(shown.action_space.sample())
+    picture = env.render()
+    assert isinstance(picture, np.ndarray)
+    assert (np.asarray(pygame.surfarray.array3d(shown.window)).transpose(1, 0, 2) == picture).all()
+    shown.close()
