@@ -167,7 +167,7 @@ def test_info(run):
     assert "parameters" in out
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "compare", "watch", "info"])
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "compare", "watch", "play", "data", "bench", "info"])
 def test_every_command_has_help(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0

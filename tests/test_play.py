@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import gymnasium
@@ -15,6 +16,7 @@ from hrm_gym.envs import drawing
 from hrm_gym.envs.arc.edit import OPERATIONS
 from hrm_gym.envs.errors import ConfigError, PuzzleError
 from hrm_gym.envs.registry import make_family
+from hrm_gym.envs.splits import in_split
 from hrm_gym.envs.window import Window
 from hrm_gym.play import DIRECTIONS, ArcGame, Game, MazeGame, View, open_game, play_in_window
 
@@ -361,6 +363,16 @@ def test_either_shortest_path_is_followed():
         assert game.submit()
 
 
+def test_hints_follow_what_is_painted_already():
+    for first in ((0, 1), (1, 0)):
+        game = ring_game()
+        draft = game.draft.copy()
+        draft[first] = 4
+        game.moment = replace(game.moment, draft=draft)
+        game.hint()
+        assert game.cursor == first
+
+
 def test_unmarking_a_walked_cell_takes_the_walker_back():
     game = ring_game()
     for key in ("down", "down", "down"):
@@ -433,6 +445,18 @@ def test_hints_of_an_agent():
         assert game.message == "the agent has nothing to change"
         solved += game.submit()
     assert solved == 3
+
+
+def test_an_agent_helps_with_a_file_of_any_split(tmp_path):
+    agent = HRMAgent.from_pretrained("sudoku-4x4", "cpu")
+    family = make_family("sudoku", 4)
+    for split in ("train", "test"):
+        text = family.format(open_game("HRM-Sudoku-v0", size=4, split=split, seed=0).question)
+        (tmp_path / split).write_text(text + "\n")
+        game = open_game("HRM-Sudoku-v0", agent=agent, source=f"lines:{tmp_path / split}")
+        assert family.format(game.question) == text
+        # without a file: puzzles whose answers it has never seen
+        assert in_split(open_game("HRM-Sudoku-v0", agent=agent).puzzle.answers, "test").all()
 
 
 def test_a_bad_adviser_cannot_write_over_clues_nor_break_the_board():
