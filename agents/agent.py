@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from hrm_gym.envs.errors import CheckpointError, ConfigError, PuzzleError
 from hrm_gym.envs.family import Family
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.registry import make_family
+from hrm_gym.envs.whole_files import replacing
 
 FORMAT = 1
 DESCRIPTION_FILE = "agent.json"
@@ -245,12 +245,5 @@ def find_agent(name_or_path: str | Path) -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees either the old content or all of the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part:
+        part.write_bytes(content)

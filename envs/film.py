@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hrm_gym.envs.errors import ConfigError
+from hrm_gym.envs.whole_files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,12 +53,8 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: f
     durations = [usual] * (len(images) - 1) + [max(usual, round(hold_last * 100) * 10)]
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with replacing(target) as part:
         images[0].save(part, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _with_shared_palette(pictures: list[np.ndarray]) -> list[Image]:

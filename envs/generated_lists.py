@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hrm_gym.envs.puzzles import Puzzles
+from hrm_gym.envs.whole_files import replacing
 
 VERSION = 1  # rises when a generator gives another puzzle for the same seed
 SLOW = 2.0  # seconds of generating after which a list is worth keeping
@@ -80,14 +81,7 @@ def _write(path: Path, made_by: str, puzzles: Puzzles) -> None:
         "ratings": puzzles.ratings,
         **{f"fact_{name}": values for name, values in puzzles.facts.items()},
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from hrm_gym.envs.errors import SourceError
 from hrm_gym.envs.family import Family
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.readers import CSV_COLUMNS
+from hrm_gym.envs.whole_files import replacing
 
 _NO_FIELD = str.maketrans(dict.fromkeys(',"\r\n', "_"))  # a CSV file here has no quotes, so none of these can be in a name
 
@@ -30,17 +30,10 @@ def written_whole(path: str | Path) -> Iterator[TextIO]:
     path = Path(path).expanduser()
     if path.is_dir():
         raise SourceError(f"{path} cannot be written (it is a folder); give the name of a file")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("w", encoding="utf-8", newline="") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+            yield file
     except OSError as error:
         reason = error.strerror.lower() if error.strerror else type(error).__name__
         raise SourceError(f"{path} cannot be written ({reason}); give the name of a file in a folder of yours") from None

