@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hrm_gym.agents.backbones import build_network
 from hrm_gym.agents.device_puzzles import DevicePuzzles, GridCode
 from hrm_gym.agents.devices import choose_device
 from hrm_gym.agents.halting import HaltingStrategy, halting_strategy
+from hrm_gym.agents.hub import fetch_agent, hub_name, push_agent
 from hrm_gym.agents.network import NetworkConfig, RecursiveNetwork
 from hrm_gym.agents.published import load_weights, read_state_dict
 from hrm_gym.agents.solving import Solutions, as_tensor, solve_in_slots
@@ -29,6 +31,9 @@ from hrm_gym.envs.whole_files import replacing
 FORMAT = 1
 DESCRIPTION_FILE = "agent.json"
 WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "README.md"
+AGENT_FILES = (DESCRIPTION_FILE, WEIGHTS_FILE, CARD_FILE)  # all that goes to the hub and comes from it
+WEIGHTS_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
@@ -177,38 +182,87 @@ class HRMAgent:
 
     # -- files ---------------------------------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> Path:
-        """Write `agent.json` and `weights.safetensors` into `folder`, each whole or not at all."""
+    def save(self, folder: str | Path, weights_type: str = "float32") -> Path:
+        """Write `agent.json` and `weights.safetensors` into `folder`, each whole or not at all.
+
+        Args:
+            weights_type: "float32", or "bfloat16" for half the size; read back, the weights are float32 again, rounded.
+
+        Raises:
+            ConfigError: another type.
+        """
+        if weights_type not in WEIGHTS_TYPES:
+            raise ConfigError(f"weights type {weights_type!r} is unknown; expected one of {', '.join(WEIGHTS_TYPES)}")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         description = {
             "format": FORMAT,
             "max_steps": self.max_steps,
             "network": self.network.config.to_dict(),
+            "weights_type": weights_type,
             **self.description,
         }
         description |= {"family": self.family.name, "size": self.family.shape[0]}
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        weights = {
+            name: tensor.detach().to("cpu", WEIGHTS_TYPES[weights_type] if tensor.is_floating_point() else None).contiguous()
+            for name, tensor in self.network.state_dict().items()
+        }
         write_whole(folder / WEIGHTS_FILE, save(weights))
         write_whole(folder / DESCRIPTION_FILE, json.dumps(description, indent=2).encode())
         return folder
 
-    @staticmethod
-    def from_pretrained(
-        name_or_path: str | Path, device: str = "auto", halting: str | HaltingStrategy | None = None
-    ) -> HRMAgent:
-        """An agent from a folder that `save` or a training run wrote, or one that comes with the package, by name.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        private: bool | None = None,
+        token: str | None = None,
+        card: str | None = None,
+        weights_type: str = "float32",
+    ) -> str:
+        """Upload the agent to the Hugging Face hub, where `from_pretrained(repo_id)` finds it.
 
         Args:
-            name_or_path: the folder, or the name.
-            device: "auto", "cpu", "cuda" or "mps".
-            halting: a strategy or its text; None: what the agent was trained with.
+            repo_id: OWNER/NAME; it is made if it is not there.
+            private: of a model that is made; None: as the owner's settings say.
+            token: one that may write; None: what `hf auth login` stored.
+            card: the model card's text, as `hrm_gym.train.model_card` writes it; None: a card that is there already stays.
+            weights_type: as in `save`.
+
+        Returns:
+            The commit's address.
 
         Raises:
-            CheckpointError: no such agent, or a broken file.
+            CheckpointError: huggingface_hub is not installed, no right to write there, or no network.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder, weights_type)
+            if card is not None:
+                write_whole(Path(folder) / CARD_FILE, card.encode())
+            return push_agent(Path(folder), repo_id, AGENT_FILES, private, token)
+
+    @staticmethod
+    def from_pretrained(
+        name_or_path: str | Path,
+        device: str = "auto",
+        halting: str | HaltingStrategy | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> HRMAgent:
+        """An agent from a folder that `save` or a training run wrote, one that comes with the package, or one on the Hugging Face hub.
+
+        Args:
+            name_or_path: the folder, the name, or OWNER/NAME on the hub (see `find_agent`).
+            device: "auto", "cpu", "cuda" or "mps".
+            halting: a strategy or its text; None: what the agent was trained with.
+            revision: of a model on the hub: a branch, tag or commit; None: the newest.
+            token: of a private model on the hub; None: what `hf auth login` stored, if anything.
+
+        Raises:
+            CheckpointError: no such agent, a broken file, or the hub cannot be reached.
+            ConfigError: a revision of what is not on the hub.
             DeviceError: the device is not there.
         """
-        folder = find_agent(name_or_path)
+        folder = find_agent(name_or_path, revision, token)
         try:
             description = json.loads((folder / DESCRIPTION_FILE).read_text())
             network = build_network(NetworkConfig.from_dict(description["network"]))
@@ -222,24 +276,41 @@ class HRMAgent:
                 f"{folder / DESCRIPTION_FILE} is not an agent's description ({type(error).__name__}: {error})"
             ) from None
         load_weights(network, read_state_dict(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
-        extra = {key: value for key, value in description.items() if key not in ("format", "max_steps", "network")}
+        extra = {
+            key: value for key, value in description.items() if key not in ("format", "max_steps", "network", "weights_type")
+        }
         return HRMAgent(network, family, max_steps, halting, device, extra)
 
 
-def find_agent(name_or_path: str | Path) -> Path:
-    """The folder that holds the agent called so: a folder with `agent.json`, a run folder, or the name of one in the package.
+def find_agent(name_or_path: str | Path, revision: str | None = None, token: str | None = None) -> Path:
+    """The folder that holds the agent called so: a folder with `agent.json`, a run folder, the name of one in the package, or, where
+    none of these is there, OWNER/NAME on the Hugging Face hub, which is then fetched. `hub:OWNER/NAME` is always the hub's.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the hub cannot be reached.
+        ConfigError: a revision of what is not on the hub.
     """
-    given = Path(name_or_path)
-    for folder in (given, given / "agent", PRETRAINED / str(name_or_path)):
+    name, given = str(name_or_path), Path(name_or_path)
+    for folder in (given, given / "agent", PRETRAINED / name):
         if (folder / DESCRIPTION_FILE).is_file():
+            if revision is not None:
+                raise ConfigError(
+                    f"revision {revision!r} was asked for, but {name!r} is {folder}; for the hub write hub:OWNER/NAME"
+                )
             return folder
+    on_hub = hub_name(name)
+    if on_hub is not None:
+        folder = fetch_agent(on_hub, AGENT_FILES, revision, token)
+        if not (folder / DESCRIPTION_FILE).is_file():
+            raise CheckpointError(
+                f"model {on_hub!r} on the hub has no {DESCRIPTION_FILE}, so it is no agent of hrm-gym; "
+                "for published HRM and TRM weights see hrm-gym model import"
+            )
+        return folder
     known = sorted(path.parent.name for path in PRETRAINED.glob(f"*/{DESCRIPTION_FILE}"))
     raise CheckpointError(
-        f"no agent at {str(name_or_path)!r}; expected a run folder, a folder with {DESCRIPTION_FILE}, "
-        f"or one of {', '.join(known) or 'none'}"
+        f"no agent at {name!r}; expected a run folder, a folder with {DESCRIPTION_FILE}, "
+        f"one of {', '.join(known) or 'none'}, or OWNER/NAME on the Hugging Face hub"
     )
 
 
