@@ -66,8 +66,8 @@ class PuzzleEmbedding(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(rows, size))
 
-    def forward(self, puzzle_ids: Tensor, dtype: torch.dtype) -> Tensor:
-        return F.embedding(puzzle_ids, self.weights).to(dtype)
+    def forward(self, puzzle_ids: Tensor) -> Tensor:
+        return F.embedding(puzzle_ids, self.weights)
 
 
 def rotary_tables(length: int, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -126,17 +126,31 @@ def swiglu_size(size: int, expansion: float, multiple: int) -> int:
     return -(round(expansion * size * 2 / 3) // -multiple) * multiple
 
 
-class SwiGLU(nn.Module):
-    """`down(silu(gate(x)) * up(x))` over the last axis (Shazeer, 2002.05202)."""
+SWIGLUS = ("plain", "normed")
 
-    def __init__(self, size: int, expansion: float, multiple: int, generator: torch.Generator) -> None:
+
+class SwiGLU(nn.Module):
+    """A gated feed-forward layer over the last axis.
+
+    "plain": `down(silu(gate(x)) * up(x))` (Shazeer, 2002.05202).
+    "normed": `down(sigmoid(gate(x)) * rms_norm(gate(x) * up(x)))`; the inner values keep their size however the weights grow, as they do
+    under Muon, whose updates are all equally large.
+    """
+
+    def __init__(
+        self, size: int, expansion: float, multiple: int, generator: torch.Generator, kind: str = "plain", eps: float = 1e-5
+    ) -> None:
         super().__init__()
         inner = swiglu_size(size, expansion, multiple)
+        self.normed = kind == "normed"
+        self.eps = eps
         self.gate_up_proj = Linear(size, 2 * inner, generator)
         self.down_proj = Linear(inner, size, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        if self.normed:
+            return self.down_proj(torch.sigmoid(gate) * rms_norm(gate * up, self.eps))
         return self.down_proj(F.silu(gate) * up)
 
 
@@ -152,6 +166,7 @@ class Block(nn.Module):
         eps: float,
         generator: torch.Generator,
         mixer_length: int | None = None,
+        swiglu: str = "plain",
     ) -> None:
         super().__init__()
         self.eps = eps
@@ -160,8 +175,8 @@ class Block(nn.Module):
             self.mlp_t: SwiGLU | None = None
         else:
             self.self_attn = None
-            self.mlp_t = SwiGLU(mixer_length, expansion, multiple, generator)
-        self.mlp = SwiGLU(hidden_size, expansion, multiple, generator)
+            self.mlp_t = SwiGLU(mixer_length, expansion, multiple, generator, swiglu, eps)
+        self.mlp = SwiGLU(hidden_size, expansion, multiple, generator, swiglu, eps)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         if self.self_attn is not None:

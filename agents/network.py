@@ -15,7 +15,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hrm_gym.agents.layers import Block, Embedding, Linear, PuzzleEmbedding, at_least_float32, rotary_tables, truncated_normal
+from hrm_gym.agents.layers import (
+    SWIGLUS,
+    Block,
+    Embedding,
+    Linear,
+    PuzzleEmbedding,
+    at_least_float32,
+    rotary_tables,
+    truncated_normal,
+)
 from hrm_gym.envs.errors import ConfigError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -23,7 +32,7 @@ POSITIONS = ("rope", "learned", "none")
 
 
 class State(NamedTuple):
-    """What the network carries from step to step, both [B, puzzle_embedding_length + cells, hidden_size]."""
+    """What the network carries from step to step, both [B, prefix + cells, hidden_size]."""
 
     z_h: Tensor
     z_l: Tensor
@@ -60,6 +69,9 @@ class NetworkConfig:
         puzzle_ids: number of rows of the puzzle embedding (ARC); 0 for none.
         puzzle_embedding_size: numbers per puzzle id; 0 for no puzzle embedding.
         puzzle_embedding_length: positions in front of the grid that it fills; 0 means as many as it needs.
+        registers: learned vectors in front of everything, the same for all puzzles; the Q head reads the first. With 0 it reads the first
+            position of the puzzle embedding or, without one, the first cell (as published).
+        swiglu: "plain", or "normed", with a norm inside, for Muon.
         norm_eps, rope_theta: as published.
         precision: dtype of the forward pass, "float32", "bfloat16" or (for reference) "float64"; weights stay float32.
     """
@@ -82,12 +94,18 @@ class NetworkConfig:
     norm_eps: float = 1e-5
     rope_theta: float = 10000.0
     precision: str = "float32"
+    registers: int = 0
+    swiglu: str = "plain"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision {self.precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
         if self.positions not in POSITIONS:
             raise ConfigError(f"positions {self.positions!r} is unknown; expected one of {', '.join(POSITIONS)}")
+        if self.swiglu not in SWIGLUS:
+            raise ConfigError(f"swiglu {self.swiglu!r} is unknown; expected one of {', '.join(SWIGLUS)}")
+        if self.registers < 0:
+            raise ConfigError(f"registers is {self.registers}; expected 0 or more")
         for name in ("cells", "vocabulary", "hidden_size", "heads", "h_cycles", "l_cycles", "l_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
@@ -95,11 +113,21 @@ class NetworkConfig:
             raise ConfigError(
                 f"hidden_size {self.hidden_size} over {self.heads} heads is not an even whole number; choose another pair"
             )
+        if self.puzzle_embedding_length and not 0 < self.puzzle_embedding_size <= self.puzzle_positions * self.hidden_size:
+            raise ConfigError(
+                f"puzzle_embedding_size {self.puzzle_embedding_size} does not fit puzzle_embedding_length {self.puzzle_embedding_length}; "
+                f"expected 1 to {self.puzzle_positions * self.hidden_size} numbers, or length 0"
+            )
+
+    @property
+    def puzzle_positions(self) -> int:
+        """Positions that the puzzle embedding fills."""
+        return self.puzzle_embedding_length or math.ceil(self.puzzle_embedding_size / self.hidden_size)
 
     @property
     def prefix(self) -> int:
-        """Positions in front of the grid: the puzzle embedding's."""
-        return self.puzzle_embedding_length or math.ceil(self.puzzle_embedding_size / self.hidden_size)
+        """Positions in front of the grid: the registers, then the puzzle embedding's."""
+        return self.registers + self.puzzle_positions
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -167,6 +195,7 @@ class RecursiveNetwork(nn.Module):
             cosines, sines = rotary_tables(self.length, size // config.heads, config.rope_theta)
             self.register_buffer("rotary_cosines", cosines, persistent=False)
             self.register_buffer("rotary_sines", sines, persistent=False)
+        self.registers = Embedding(config.registers, size, 1.0 / self.embed_scale, generator) if config.registers else None
         self.register_buffer("H_init", truncated_normal((size,), 1.0, generator))
         self.register_buffer("L_init", truncated_normal((size,), 1.0, generator))
         self.build(generator)
@@ -185,7 +214,7 @@ class RecursiveNetwork(nn.Module):
         """`count` new blocks of this network's shape."""
         c = self.config
         return [
-            Block(c.hidden_size, c.heads, c.expansion, c.mlp_multiple, c.norm_eps, generator, mixer_length)
+            Block(c.hidden_size, c.heads, c.expansion, c.mlp_multiple, c.norm_eps, generator, mixer_length, c.swiglu)
             for _ in range(count)
         ]
 
@@ -216,7 +245,21 @@ class RecursiveNetwork(nn.Module):
             The next state, detached from the graph (memory does not grow with depth), and the step's output, which carries
             the gradient.
         """
-        embedded = self.embed(tokens, puzzle_ids)
+        return self.advance(state, tokens, None if puzzle_ids is None else self.puzzle_rows(puzzle_ids))
+
+    def puzzle_rows(self, puzzle_ids: Tensor) -> Tensor | None:
+        """The puzzle embedding of integers [B]: float32[B, puzzle_embedding_size]; None for a network without one."""
+        return None if self.puzzle_emb is None else self.puzzle_emb(puzzle_ids)
+
+    def advance(self, state: State, tokens: Tensor, puzzle_rows: Tensor | None = None) -> tuple[State, StepOutput]:
+        """`step` with the rows of the puzzle embedding handed in.
+
+        A trainer hands in rows that it has looked up itself, so that a table of a million rows never has a dense gradient.
+
+        Args:
+            puzzle_rows: float32[B, puzzle_embedding_size], from `puzzle_rows`; needed where the network has a puzzle embedding.
+        """
+        embedded = self.embed(tokens, puzzle_rows)
         state = self.think(state, embedded, self.rotary())
         output = self.read(state)
         return State(state.z_h.detach(), state.z_l.detach()), output
@@ -238,17 +281,19 @@ class RecursiveNetwork(nn.Module):
             return None
         return self.rotary_cosines, self.rotary_sines  # type: ignore[return-value]
 
-    def embed(self, tokens: Tensor, puzzle_ids: Tensor | None) -> Tensor:
-        """Input embedding [B, prefix + cells, hidden_size]."""
-        embedded = self.embed_tokens(tokens, self.dtype)
+    def embed(self, tokens: Tensor, puzzle_rows: Tensor | None) -> Tensor:
+        """Input embedding [B, prefix + cells, hidden_size]: registers, puzzle embedding, cells."""
+        config, count = self.config, len(tokens)
+        parts = [self.embed_tokens(tokens, self.dtype)]
         if self.puzzle_emb is not None:
-            if puzzle_ids is None:
+            if puzzle_rows is None:
                 raise ConfigError("this network has a puzzle embedding: give step() the puzzle_ids, integers [B]")
-            rows = self.puzzle_emb(puzzle_ids, self.dtype)
-            missing = self.config.prefix * self.config.hidden_size - rows.shape[-1]
-            if missing:
-                rows = nn.functional.pad(rows, (0, missing))
-            embedded = torch.cat((rows.view(-1, self.config.prefix, self.config.hidden_size), embedded), dim=1)
+            missing = config.puzzle_positions * config.hidden_size - config.puzzle_embedding_size
+            rows = nn.functional.pad(puzzle_rows.to(self.dtype), (0, missing))
+            parts.insert(0, rows.view(count, config.puzzle_positions, config.hidden_size))
+        if self.registers is not None:
+            parts.insert(0, self.registers.embedding_weight.to(self.dtype).expand(count, -1, -1))
+        embedded = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         if self.embed_pos is not None:
             # halves keep the variance of the sum of two embeddings at that of one
             embedded = math.sqrt(0.5) * (embedded + self.embed_pos.embedding_weight.to(self.dtype))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hrm_gym.agents.backbones import BACKBONES, build_network
-from hrm_gym.agents.layers import truncated_normal
+from hrm_gym.agents.layers import SwiGLU, truncated_normal
 from hrm_gym.agents.network import NetworkConfig
 from hrm_gym.envs.errors import ConfigError
 
@@ -36,6 +36,61 @@ def test_shapes_and_dtypes(backbone, positions):
     assert output.logits.shape == (3, 9, 6)
     assert output.q_halt.shape == output.q_continue.shape == (3,)
     assert output.q_halt.dtype == torch.float32
+
+
+def test_old_configurations_keep_their_weights():
+    """Sum of absolute weights and three logits of networks made before registers and the normed SwiGLU were there."""
+    known = {
+        ("hrm", "rope"): (1377.957049, [-0.30219, -0.47066, 1.27812]),
+        ("hrm", "learned"): (1417.360854, [0.59453, -1.07804, 0.2164]),
+        ("trm", "rope"): (945.70416, [-1.01354, 0.31253, 1.35564]),
+        ("trm-mixer", "learned"): (807.181447, [0.99781, 0.65703, 0.39278]),
+    }
+    for (name, positions), (weights, logits) in known.items():
+        network = build_network(config(backbone=name, positions=positions, puzzle_ids=4, puzzle_embedding_size=20), 3)
+        _, output = network.step(network.initial_state(2), torch.arange(18).view(2, 9) % 6, torch.tensor([1, 2]))
+        assert sum(values.double().abs().sum().item() for values in network.state_dict().values()) == pytest.approx(weights)
+        assert output.logits[1, -1, :3].tolist() == pytest.approx(logits, abs=2e-3)
+
+
+def test_registers_stand_in_front_and_the_q_head_reads_the_first(backbone):
+    network = build_network(config(backbone=backbone, registers=2, puzzle_ids=4, puzzle_embedding_size=20))
+    embedded = network.embed(tokens(), network.puzzle_rows(torch.tensor([0, 1, 2])))
+    assert embedded.shape == (3, 2 + 2 + 9, 16) and network.config.prefix == 4
+    assert torch.allclose(embedded[1, :2] / 4, network.registers.embedding_weight)  # times the root of the hidden size
+    assert torch.equal(embedded[:, 2:4], torch.zeros(3, 2, 16))  # the puzzle embedding starts at zero
+    with torch.no_grad():
+        network.q_head.weight.fill_(0.1)
+    state, output = network.step(network.initial_state(3), tokens(), torch.tensor([0, 1, 2]))
+    assert output.logits.shape == (3, 9, 6)
+    assert torch.allclose(output.q_halt, state.z_h[:, 0].sum(-1) * 0.1 - 5, atol=1e-5)
+
+
+def test_normed_swiglu():
+    layer = SwiGLU(4, 3.0, 2, torch.Generator().manual_seed(0), "normed", 1e-5)
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    gate, up = (x @ layer.gate_up_proj.weight.T).chunk(2, dim=-1)
+    product = gate * up
+    inner = product / (product.square().mean(-1, keepdim=True) + 1e-5).sqrt() / (1 + torch.exp(-gate))
+    assert torch.allclose(layer(x), inner @ layer.down_proj.weight.T, atol=1e-6)
+
+
+def test_rows_handed_in_are_the_rows_looked_up(backbone):
+    network = build_network(config(backbone=backbone, puzzle_ids=4, puzzle_embedding_size=20))
+    with torch.no_grad():
+        network.puzzle_emb.weights.normal_(generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([3, 0, 3])
+    rows = network.puzzle_rows(ids).detach().requires_grad_()
+    _, looked_up = network.step(network.initial_state(3), tokens(), ids)
+    _, handed_in = network.advance(network.initial_state(3), tokens(), rows)
+    assert torch.equal(looked_up.logits, handed_in.logits)
+    looked_up.logits[..., 0].sum().backward()
+    expected, network.puzzle_emb.weights.grad = network.puzzle_emb.weights.grad, None
+    handed_in.logits[..., 0].sum().backward()
+    assert network.puzzle_emb.weights.grad is None
+    assert torch.allclose(torch.zeros(4, 20).index_add(0, ids, rows.grad), expected, atol=1e-5)
+    assert expected[3].abs().sum() > 0
+    assert build_network(config(backbone=backbone)).puzzle_rows(ids) is None
 
 
 def test_rows_do_not_see_each_other(backbone):
@@ -125,6 +180,9 @@ def test_truncated_normal_has_the_asked_deviation_and_is_cut():
         ({"positions": "sines"}, "positions 'sines' is unknown"),
         ({"heads": 5}, "hidden_size 16 over 5 heads"),
         ({"l_cycles": 0}, "l_cycles is 0; expected at least 1"),
+        ({"registers": -1}, "registers is -1; expected 0 or more"),
+        ({"swiglu": "wide"}, "swiglu 'wide' is unknown; expected one of plain, normed"),
+        ({"puzzle_embedding_length": 2}, "puzzle_embedding_size 0 does not fit puzzle_embedding_length 2; expected 1 to 32"),
     ],
 )
 def test_bad_shapes_are_named(change, message):
