@@ -25,3 +25,8 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device(name)
     except RuntimeError:
         raise DeviceError(f"device {name!r} is not understood; write for example cuda:0") from None
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, for figures: "cpu", or "cuda (NVIDIA H100)"."""
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

@@ -57,7 +57,7 @@ def demo(
 @app.command()
 def train(
     preset: Annotated[
-        str | None, typer.Argument(help="sudoku-4x4, sudoku-9x9, maze-9x9, arc-small or hrm-paper-sudoku.")
+        str | None, typer.Argument(help="sudoku-4x4, sudoku-9x9, maze-9x9, arc-small or hrm-paper.")
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -20,6 +20,9 @@ from hrm_gym.train.config import TrainConfig
 
 SYMMETRY_TABLE = 4096  # cell moves and value renamings kept on the device; one of each is drawn, 16.8 million pairs
 
+# the steps from puzzle to puzzle and from version to version through all pairs of the table: odd, so that every pair is reached
+SPREAD = (0x2545F491, 0x9E3779B1)
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -28,6 +31,7 @@ class TrainingData:
     Attributes:
         family: the puzzles' family.
         train, test: disjoint in their answers.
+        validation: puzzles of the training source that are not trained on; None where there are none.
         puzzle_ids: rows of the puzzle embedding that the training puzzles use (ARC), else 0.
         ids_per_task: how many of them each task has (ARC), else 1.
     """
@@ -37,6 +41,7 @@ class TrainingData:
     test: Puzzles
     puzzle_ids: int = 0
     ids_per_task: int = 1
+    validation: Puzzles | None = None
 
 
 def load_training_data(config: TrainConfig) -> TrainingData:
@@ -53,12 +58,34 @@ def load_training_data(config: TrainConfig) -> TrainingData:
     if split != "train":
         raise SourceError(f"puzzles.split is {split!r}; training draws from the split 'train' and tests on 'test'")
     family, source = family_and_source(config.family, **{**config.puzzles, "split": "train"})
-    train = _pick(source, config.train_puzzles, random)
+    train, validation = _training_and_validation(source, config, random)
     test = load_test_puzzles(config)
-    shared = {question.tobytes() for question in train.questions} & {question.tobytes() for question in test.questions}
+    shared = _questions(train) & _questions(test)
     if shared:
         raise SourceError(f"{len(shared)} puzzles are in both training and test; give another test_source")
-    return TrainingData(family, train, test)
+    return TrainingData(family, train, test, validation=validation)
+
+
+def _questions(puzzles: Puzzles) -> set[bytes]:
+    return {question.tobytes() for question in puzzles.questions}
+
+
+def _training_and_validation(
+    source: Source, config: TrainConfig, random: np.random.Generator
+) -> tuple[Puzzles, Puzzles | None]:
+    """Puzzles to train on, and others of the same source to choose the best checkpoint by. The first do not depend on the second."""
+    if isinstance(source, ListSource):
+        order = random.permutation(len(source))
+        end = config.train_puzzles + config.validation_puzzles
+        train, validation = (
+            source.puzzles.take(np.sort(rows)) for rows in (order[: config.train_puzzles], order[config.train_puzzles : end])
+        )
+    else:
+        train = _pick(source, config.train_puzzles, random)
+        validation = _pick(source, config.validation_puzzles, np.random.default_rng([config.seed, 4]))
+    trained_on = _questions(train)
+    fresh = np.array([question.tobytes() not in trained_on for question in validation.questions], dtype=bool)
+    return train, validation.take(fresh) if fresh.any() else None
 
 
 def load_test_puzzles(config: TrainConfig, count: int | None = None, source: str | None = None) -> Puzzles:
@@ -126,15 +153,19 @@ class TrainingPuzzles:
     Args:
         data: the run's puzzles.
         augment: whether to apply symmetries.
+        augmentations: how many fixed symmetries each puzzle has beside its own form; 0: any, at each showing.
         seed: of the symmetry table.
         generator: on the device, owned by the caller; the draws come from it.
     """
 
-    def __init__(self, data: TrainingData, augment: bool, seed: int, device: torch.device, generator: torch.Generator) -> None:
+    def __init__(
+        self, data: TrainingData, augment: bool, augmentations: int, seed: int, device: torch.device, generator: torch.Generator
+    ) -> None:
         self.on_device = DevicePuzzles(data.family, data.train, device)
         self.device = device
         self.generator = generator
         self.augment = augment
+        self.versions = augmentations + 1 if augmentations else 0
         self.split_weights = torch.from_numpy(coefficients(data.family.cells)).to(device)
         if augment:
             table = data.family.sample_symmetries(SYMMETRY_TABLE, np.random.default_rng([seed, 3]))
@@ -144,19 +175,35 @@ class TrainingPuzzles:
             answers = self.on_device.answers.long()
             self.keeps_split = not bool(held_out(answers, self.split_weights).any())
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`count` puzzles: rows int64[count], questions and answers uint8[count, cells]."""
-        rows = torch.randint(len(self.on_device), (count,), generator=self.generator, device=self.device)
+    def draw_numbers(self, count: int) -> Tensor:
+        """The random numbers that choose `count` puzzles and their symmetries: int64[n, count], one column for each puzzle."""
+        rows = torch.randint(len(self.on_device), (1, count), generator=self.generator, device=self.device)
+        if not self.augment:
+            return rows
+        highest = self.versions or SYMMETRY_TABLE
+        picks = torch.randint(highest, (1 if self.versions else 2, count), generator=self.generator, device=self.device)
+        return torch.cat((rows, picks))
+
+    def show(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The puzzles of B columns of `draw_numbers`: rows int64[B], questions and answers uint8[B, cells]."""
+        rows = numbers[0]
         questions, answers = self.on_device.questions[rows], self.on_device.answers[rows]
         if not self.augment:
             return rows, questions, answers
-        picks = torch.randint(SYMMETRY_TABLE, (2, count), generator=self.generator, device=self.device)
+        if self.versions:
+            # each puzzle's own run of table entries; version 0 is the puzzle as it is
+            entry = rows * SPREAD[0] + numbers[1] * SPREAD[1]
+            picks = torch.stack((entry % SYMMETRY_TABLE, entry // SYMMETRY_TABLE % SYMMETRY_TABLE))
+        else:
+            picks = numbers[1:]
         cells, values = self.cells[picks[0]], self.values[picks[1]]
         new_questions = apply_symmetries(cells, values, questions)
         new_answers = apply_symmetries(cells, values, answers)
+        kept = torch.ones_like(rows, dtype=torch.bool)
+        if self.versions:
+            kept &= numbers[1] > 0
         if self.keeps_split:
             # a symmetry may turn a training answer into a held-out one; then the puzzle is shown as it is
-            kept = ~held_out(new_answers.long(), self.split_weights).unsqueeze(1)
-            new_questions = torch.where(kept, new_questions, questions)
-            new_answers = torch.where(kept, new_answers, answers)
-        return rows, new_questions, new_answers
+            kept &= ~held_out(new_answers.long(), self.split_weights)
+        column = kept.unsqueeze(1)
+        return rows, torch.where(column, new_questions, questions), torch.where(column, new_answers, answers)

@@ -1,4 +1,4 @@
-"""AdamW (torch's), AdamATan2, sign descent for puzzle embeddings, the learning-rate schedule, the average of the weights."""
+"""AdamW (torch's), AdamATan2, Muon, sign descent for puzzle embeddings, the learning-rate schedule, the average of the weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hrm_gym.train.config import TrainConfig
+
+PUZZLE_EMBEDDING = "puzzle_emb."  # how the names of its parameters begin
 
 
 class AdamATan2(torch.optim.Optimizer):
@@ -56,11 +58,15 @@ class AdamATan2(torch.optim.Optimizer):
         return loss
 
 
-class SignDescent(torch.optim.Optimizer):
-    """`p <- (1 - lr * decay) p - lr * sign(g)` on the rows that have a gradient; HRM's optimiser of puzzle embeddings."""
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is orthogonalised, for matrices (Jordan et al. 2024, "Muon"; used for recursive networks by SIC, 2601.19085).
 
-    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+    `m <- momentum m + (1 - momentum) g`; `u = orthogonalise(g + momentum (m - g))` (Nesterov);
+    `p <- (1 - lr * decay) p - lr * sqrt(max(1, rows / columns)) u`. Matrices of one shape are orthogonalised together.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -69,43 +75,122 @@ class SignDescent(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                touched = parameter.grad.abs().sum(-1, keepdim=True) > 0
-                decayed = parameter * (1.0 - group["lr"] * group["weight_decay"]) - group["lr"] * parameter.grad.sign()
-                parameter.copy_(torch.where(touched, decayed, parameter))
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            if not parameters:
+                continue
+            gradients = [parameter.grad for parameter in parameters]
+            means = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+            torch._foreach_lerp_(means, gradients, 1.0 - group["momentum"])
+            ahead = torch._foreach_lerp(gradients, means, group["momentum"])
+            torch._foreach_mul_(parameters, 1.0 - group["lr"] * group["weight_decay"])
+            by_shape: dict[torch.Size, list[int]] = {}
+            for index, parameter in enumerate(parameters):
+                by_shape.setdefault(parameter.shape, []).append(index)
+            for shape, indices in by_shape.items():
+                moves = orthogonalise(torch.stack([ahead[index] for index in indices]))
+                scale = math.sqrt(max(1.0, shape[0] / shape[1]))
+                for index, move in zip(indices, moves.unbind(), strict=True):
+                    parameters[index].add_(move, alpha=-group["lr"] * scale)
         return loss
+
+
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The matrices with singular values near 1 (about 0.7 to 1.2) and their own singular vectors: float[N, rows, columns], the same shape.
+
+    Newton-Schulz iteration with the quintic coefficients of Muon; in bfloat16 on CUDA, where that is faster and exact enough.
+    """
+    x = matrices.bfloat16() if matrices.device.type == "cuda" else matrices
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    a, b, c = 3.4445, -4.7750, 2.0315
+    for _ in range(steps):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+class PuzzleTable:
+    """Sign descent on the puzzle embedding: `p <- p (1 - lr * decay) - lr * sign(g)` on the rows in use, HRM's optimiser of it.
+
+    Only looked-up rows are ever read or written, so that a table of millions of rows costs no more than one of ten: the gradient is
+    taken with respect to the rows that a batch looked up, and rows that were looked up several times add theirs.
+
+    Args:
+        weights: [ids, size], the table.
+        learning_rate: peak.
+        weight_decay: times the learning rate.
+    """
+
+    def __init__(self, weights: Tensor, learning_rate: float, weight_decay: float) -> None:
+        self.weights = weights.detach()
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+
+    def look_up(self, puzzle_ids: Tensor) -> Tensor:
+        """The rows of int64[B] ids, [B, size], as a leaf that collects their gradient."""
+        return self.weights[puzzle_ids].requires_grad_()
+
+    @torch.no_grad()
+    def step(self, puzzle_ids: Tensor, gradients: Tensor, factor: float) -> None:
+        """Move the rows of int64[B] ids by their gradients [B, size] at `factor` times the peak rate; the host waits for nothing."""
+        order = puzzle_ids.argsort()
+        ids = puzzle_ids[order]
+        new = torch.cat((torch.zeros_like(ids[:1]), (ids[1:] != ids[:-1]).long()))
+        group = torch.cumsum(new, 0)  # equal ids have equal groups
+        summed = torch.zeros_like(gradients).index_add_(0, group, gradients[order])
+        rate = self.learning_rate * factor
+        # an id that stands there twice is written twice with the same numbers
+        self.weights[ids] = self.weights[ids] * (1.0 - rate * self.weight_decay) - rate * summed[group].sign()
 
 
 class Optimisers:
     """The optimisers of one network, stepped together.
 
     Args:
-        network: its parameters; those named `puzzle_emb` go to sign descent, all others to the configured optimiser.
+        network: its parameters. Those named `puzzle_emb` belong to `table`; with "muon" the matrices of the blocks go to Muon and the
+            others to AdamW; else all go to the configured optimiser.
+
+    Attributes:
+        parameters: all but the puzzle embedding's.
+        table: of the puzzle embedding; None where the network has none.
     """
 
     def __init__(self, network: nn.Module, config: TrainConfig) -> None:
         self.config = config
-        named = dict(network.named_parameters())
-        embedding = [parameter for name, parameter in named.items() if name.startswith("puzzle_emb")]
-        self.parameters = [parameter for name, parameter in named.items() if not name.startswith("puzzle_emb")]
+        named = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+        self.table = None
+        for name in [name for name in named if name.startswith(PUZZLE_EMBEDDING)]:
+            self.table = PuzzleTable(named.pop(name), config.puzzle_embedding_learning_rate, config.weight_decay)
+        self.parameters = list(named.values())
         betas = (config.beta1, config.beta2)
-        if config.optimiser == "adamw":
-            fused = self.parameters[0].device.type in ("cpu", "cuda")
-            main: torch.optim.Optimizer = torch.optim.AdamW(
-                self.parameters, config.learning_rate, betas, weight_decay=config.weight_decay, fused=fused
-            )
+        self.all: list[torch.optim.Optimizer] = []
+        self.peaks: list[float] = []
+        others = self.parameters
+        if config.optimiser == "muon":
+            inside = {name for name, parameter in named.items() if ".layers." in name and parameter.ndim == 2}
+            matrices = [parameter for name, parameter in named.items() if name in inside]
+            others = [parameter for name, parameter in named.items() if name not in inside]
+            self.all.append(Muon(matrices, config.muon_learning_rate, config.muon_momentum, config.muon_weight_decay))
+            self.peaks.append(config.muon_learning_rate)
+        if config.optimiser == "adam-atan2":
+            self.all.append(AdamATan2(others, config.learning_rate, betas, config.weight_decay))
         else:
-            main = AdamATan2(self.parameters, config.learning_rate, betas, config.weight_decay)
-        self.all = [main]
-        self.peaks = [config.learning_rate]
-        if embedding:
-            self.all.append(SignDescent(embedding, config.puzzle_embedding_learning_rate, config.weight_decay))
-            self.peaks.append(config.puzzle_embedding_learning_rate)
+            fused = others[0].device.type in ("cpu", "cuda")
+            self.all.append(
+                torch.optim.AdamW(others, config.learning_rate, betas, weight_decay=config.weight_decay, fused=fused)
+            )
+        self.peaks.append(config.learning_rate)
 
-    def step(self, optimiser_step: int) -> Tensor | None:
+    def step(self, optimiser_step: int, looked_up: tuple[Tensor, Tensor] | None = None) -> Tensor | None:
         """Clip, move all parameters at the learning rate of `optimiser_step` (from 0), forget the gradients.
+
+        Args:
+            looked_up: puzzle ids int64[B] and the gradients [B, size] of their rows, where the network has a puzzle embedding.
 
         Returns:
             The gradient's norm before clipping, a scalar tensor on the device; None without clipping.
@@ -119,6 +204,8 @@ class Optimisers:
                 group["lr"] = peak * factor
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+        if self.table is not None and looked_up is not None:
+            self.table.step(*looked_up, factor)
         return norm
 
     def state_dicts(self) -> list[dict[str, Any]]:
@@ -140,21 +227,34 @@ def learning_rate_factor(optimiser_step: int, config: TrainConfig) -> float:
 
 
 class WeightAverage:
-    """The exponential moving average of a network's parameters, which starts as a plain mean of the first steps."""
+    """The exponential moving average of a network's parameters, which starts as a plain mean of the first steps.
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    The puzzle embedding is left out, as published: its rows move only when they are in use, and it may have millions of them.
+
+    Args:
+        start: optimiser step at which averaging begins; before it the average equals the parameters.
+    """
+
+    def __init__(self, network: nn.Module, decay: float, start: int = 0) -> None:
         self.decay = decay
-        self.source = [parameter.detach() for parameter in network.parameters()]
+        self.start = start
+        self.source = averaged_parameters(network)
         self.average = [parameter.clone() for parameter in self.source]
 
     @torch.no_grad()
     def update(self, optimiser_step: int) -> None:
         """Take in the parameters after optimiser step `optimiser_step` (from 0)."""
-        decay = min(self.decay, (optimiser_step + 1) / (optimiser_step + 10))
+        since = optimiser_step - self.start
+        decay = min(self.decay, (since + 1) / (since + 10)) if since >= 0 else 0.0
         torch._foreach_lerp_(self.average, self.source, 1.0 - decay)
 
     @torch.no_grad()
     def copy_to(self, network: nn.Module) -> None:
         """Put the average into `network`."""
-        for parameter, average in zip(network.parameters(), self.average, strict=True):
+        for parameter, average in zip(averaged_parameters(network), self.average, strict=True):
             parameter.copy_(average)
+
+
+def averaged_parameters(network: nn.Module) -> list[Tensor]:
+    """The parameters that `WeightAverage` follows, detached."""
+    return [parameter.detach() for name, parameter in network.named_parameters() if not name.startswith(PUZZLE_EMBEDDING)]

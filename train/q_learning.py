@@ -16,14 +16,12 @@ keeps what its Q head read at the last n steps, and its Q-continue there is read
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from hrm_gym.agents.network import RecursiveNetwork, State, StepOutput, q_features, read_q_values
-from hrm_gym.train.checkpoint import copy_into
 from hrm_gym.train.config import TrainConfig
 from hrm_gym.train.losses import best_value, continue_loss, continue_target
 from hrm_gym.train.optimisers import WeightAverage
@@ -36,14 +34,17 @@ class ContinueTargets:
         network: whose Q head is taught.
         config: q_target, q_steps, q_loss, target_decay, step_cost, discount and max_steps of it.
         state: the slots' initial state.
+        target: the average of the Q head that reads the values in targets, which its owner updates; None: the Q head itself does.
 
     Attributes:
         horizon: steps n after which a step is paid at the latest; 0 where nothing is kept ("lookahead", "none").
         features: [slots, horizon, hidden_size], what the Q head read at the last steps; step t is at (t - 1) mod horizon.
-        target: the average of the Q head that reads the values in targets; None: the Q head itself does.
+        target: as given.
     """
 
-    def __init__(self, network: RecursiveNetwork, config: TrainConfig, state: State) -> None:
+    def __init__(
+        self, network: RecursiveNetwork, config: TrainConfig, state: State, target: WeightAverage | None = None
+    ) -> None:
         self.network = network
         self.config = config
         self.horizon = {"next-step": 1, "n-step": min(config.q_steps, config.max_steps), "episode": config.max_steps}.get(
@@ -58,7 +59,7 @@ class ContinueTargets:
         powers = [config.discount**steps for steps in range(self.horizon + 1)]
         costs = [config.step_cost * sum(powers[:steps]) for steps in range(self.horizon + 1)]
         self.discounts, self.costs = torch.tensor(powers, device=device), torch.tensor(costs, device=device)
-        self.target = WeightAverage(network.q_head, config.target_decay) if config.target_decay else None
+        self.target = target
 
     def losses(
         self,
@@ -68,7 +69,7 @@ class ContinueTargets:
         last: Tensor,
         halted: Tensor,
         verified: Tensor,
-        look_ahead: Callable[[State], tuple[State, StepOutput]],
+        look_ahead: Callable[[State], tuple[State, StepOutput]] | None,
     ) -> Tensor:
         """The loss of Q-continue for every slot, float32[B]: summed over the steps whose return is known now.
 
@@ -77,12 +78,13 @@ class ContinueTargets:
             steps: int64[B], steps taken, it included.
             last: bool[B], slots at `max_steps`.
             halted, verified: bool[B], slots that halt now, and whose draft is right now.
-            look_ahead: one more step from a state; called by "lookahead" only.
+            look_ahead: one more step from a state; called by "lookahead" only. None: not at this optimiser step, and no loss then.
         """
         config = self.config
-        if config.q_target == "none":
+        if config.q_target == "none" or (config.q_target == "lookahead" and look_ahead is None):
             return torch.zeros_like(output.q_halt)
         if config.q_target == "lookahead":
+            assert look_ahead is not None
             with torch.no_grad():
                 q_halt, q_continue = self.target_q_values(*look_ahead(state))
                 target = continue_target(q_halt, q_continue, last, config.step_cost, config.discount, config.q_loss)
@@ -110,23 +112,7 @@ class ContinueTargets:
         return read_q_values(lambda features: functional_call(head, averaged, (features,)), q_features(state))
 
     @torch.no_grad()
-    def after_step(self, optimiser_step: int, state: State, steps: Tensor) -> None:
-        """Keep what the Q head read at this step, and move the target network. After the gradient: it needs the features as they were."""
+    def after_step(self, state: State, steps: Tensor) -> None:
+        """Keep what the Q head read at this step. After the gradient: it needs the features as they were."""
         if self.horizon:
             self.features[self.slots, (steps - 1) % self.horizon] = q_features(state)
-        if self.target is not None:
-            self.target.update(optimiser_step)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"features": self.features, "target": None if self.target is None else list(self.target.average)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave.
-
-        Raises:
-            CheckpointError: other shapes.
-        """
-        copy_into(self.features, state["features"], "what the Q heads read")
-        if self.target is not None:
-            for target, source in zip(self.target.average, state["target"], strict=True):
-                copy_into(target, source, "the target network")

@@ -53,7 +53,7 @@ def test_unknown_preset_and_settings_are_named():
         ("batch_size=many", "batch_size is 'many'; expected a whole number"),
         ("learning_rate=fast", "learning_rate is 'fast'; expected a number"),
         ("augment=perhaps", "augment is 'perhaps'; expected bool"),
-        ("optimiser=sgd", "optimiser 'sgd' is unknown; expected one of adamw, adam-atan2"),
+        ("optimiser=sgd", "optimiser 'sgd' is unknown; expected one of adamw, adam-atan2, muon"),
         ("puzzles=3", "set its entries one by one"),
         ("exploration=2", "exploration is 2.0; expected 0 to 1"),
         ("epsilon=-0.1", "epsilon is -0.1; expected 0 to 1"),
@@ -91,16 +91,23 @@ def after_some_steps(config):
         trainer.train_step()
     weights = [parameter.detach().flatten() for parameter in trainer.network.parameters()]
     weights += [parameter.detach().flatten() for parameter in trainer.agent().network.parameters()]
-    return torch.cat([*weights, trainer.questions.flatten().float(), trainer.steps.float()])
+    (slots,) = trainer.parts
+    return torch.cat([*weights, slots.questions.flatten().float(), slots.steps.float()])
 
 
 # a value for every setting that leaves the network's shape and the folder's contents alone, unlike SMALL's
 OTHER_VALUES = {
     "train_puzzles": 16,
     "augment": False,
+    "augmentations": 1,
+    "registers": 2,
+    "swiglu": "normed",
     "precision": "bfloat16",
     "max_steps": 5,
     "optimiser": "adam-atan2",
+    "muon_learning_rate": 0.1,
+    "muon_weight_decay": 0.9,
+    "muon_momentum": 0.5,
     "learning_rate": 2e-3,
     "warmup_steps": 5,
     "final_learning_rate": 0.9,
@@ -109,12 +116,14 @@ OTHER_VALUES = {
     "beta2": 0.5,
     "gradient_clip": 1e-3,
     "average_decay": 0.01,
+    "average_from": 100,
     "draft_loss": "stablemax",
     "label_smoothing": 0.3,
     "q_weight": 2.0,
     "q_loss": "huber",
     "q_target": "lookahead",
     "q_steps": 2,
+    "lookahead_every": 2,
     "target_decay": 0.9,
     "step_cost": 0.5,
     "discount": 0.1,
@@ -137,11 +146,18 @@ OTHER_VALUES = {
     "puzzles": {"size": 7, "recipe": "tree"},
 }
 # settings that only matter beside others
-BESIDE = {"q_steps": {"q_target": "n-step"}}
-# what changes no number of the first steps: names, where to compute, when to look, what is tested on, ARC's
+MUON = {"optimiser": "muon"}
+BESIDE = {
+    "q_steps": {"q_target": "n-step"},
+    "lookahead_every": {"q_target": "lookahead"},
+    "muon_learning_rate": MUON,
+    "muon_weight_decay": MUON,
+    "muon_momentum": MUON,
+}
+# what changes no number of the first steps: names, where and in which pieces to compute, when to look, what is tested on, ARC's
 ELSEWHERE = {
-    "name", "device", "log_every", "evaluate_every", "checkpoint_every", "test_puzzles", "test_source", "augmentations",
-    "puzzle_embedding_size", "puzzle_embedding_learning_rate", "exploration_drawn",
+    "name", "device", "compile", "accumulate", "log_every", "evaluate_every", "checkpoint_every", "keep", "validation_puzzles",
+    "test_puzzles", "test_source", "puzzle_embedding_size", "puzzle_embedding_learning_rate", "exploration_drawn",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from hrm_gym.envs.errors import CheckpointError, ConfigError
 from hrm_gym.train import loop
 from hrm_gym.train.config import TrainConfig
 from hrm_gym.train.loop import CHECKPOINT_FILE, METRICS_FILE, Trainer, read_config, train
+from hrm_gym.train.slots import Draws
 
 SMALL = TrainConfig(
     name="small",
@@ -152,7 +153,7 @@ def test_a_checkpoint_of_another_run_is_refused():
         trainer.load_state_dict(Trainer(SMALL.replace(batch_size=9)).state_dict())
     with pytest.raises(CheckpointError, match="has shape"):
         trainer.load_state_dict(Trainer(SMALL.replace(hidden_size=32)).state_dict())
-    with pytest.raises(CheckpointError, match="what the Q heads read has shape"):
+    with pytest.raises(CheckpointError, match="q_features has shape"):
         trainer.load_state_dict(Trainer(SMALL.replace(q_target="episode")).state_dict())
     averaged = SMALL.replace(target_decay=0.9)
     with pytest.raises(CheckpointError, match="not one of this run"):
@@ -168,7 +169,7 @@ def test_no_test_answer_is_ever_trained_on():
     assert len(test) > 10
     moved = False
     for _ in range(20):
-        rows, questions, answers = trainer.puzzles.draw(512)
+        rows, questions, answers = trainer.puzzles.show(trainer.puzzles.draw_numbers(512))
         assert not test & {answer.tobytes() for answer in answers.numpy()}
         moved |= bool((answers != trainer.puzzles.on_device.answers[rows]).any())
         assert trainer.code.solved(questions, answers, answers, {}).all()
@@ -180,26 +181,28 @@ def test_halted_slots_get_new_puzzles_and_others_think_on():
     with torch.no_grad():
         trainer.network.q_head.bias.copy_(torch.tensor([1.0, -1.0]))
     trainer.train_step()
-    assert (trainer.steps == 0).all()
-    assert torch.equal(trainer.state.z_h, trainer.network.initial_state(SMALL.batch_size).z_h)
+    (slots,) = trainer.parts
+    assert (slots.steps == 0).all()
+    assert torch.equal(slots.state.z_h, trainer.network.initial_state(SMALL.batch_size).z_h)
 
     trainer = Trainer(SMALL.replace(exploration=0.0))
     with torch.no_grad():
         trainer.network.q_head.bias.copy_(torch.tensor([-1.0, 1.0]))
-    questions = trainer.questions.clone()
+    (slots,) = trainer.parts
+    questions = slots.questions.clone()
     for step in range(1, SMALL.max_steps):
         trainer.train_step()
-        assert (trainer.steps == step).all()
-        assert torch.equal(trainer.questions, questions)
+        assert (slots.steps == step).all()
+        assert torch.equal(slots.questions, questions)
     trainer.train_step()  # the last step halts in any case
-    assert (trainer.steps == 0).all()
-    assert not torch.equal(trainer.questions, questions)
+    assert (slots.steps == 0).all()
+    assert not torch.equal(slots.questions, questions)
 
 
 def test_exploration_draws_minimum_steps_evenly():
     trainer = Trainer(SMALL.replace(exploration=0.5, batch_size=4096, max_steps=5))
-    drawn = trainer.draw_minimum_steps().numpy()
-    share = np.bincount(drawn, minlength=6)[1:] / len(drawn)
+    (slots,) = trainer.parts
+    share = np.bincount(slots.minimum_steps.numpy(), minlength=6)[1:] / len(slots)
     assert share == pytest.approx([0.5, 0.125, 0.125, 0.125, 0.125], abs=0.03)
 
 
@@ -209,18 +212,22 @@ def test_epsilon_does_the_opposite(q_halt, q_continue, halts):
     with torch.no_grad():
         trainer.network.q_head.bias.copy_(torch.tensor([q_halt, q_continue]))
     trainer.train_step()
-    assert (trainer.steps == (0 if halts else 1)).all()
+    (slots,) = trainer.parts
+    assert (slots.steps == (0 if halts else 1)).all()
 
 
 def test_epsilon_keeps_the_minimum_and_comes_as_often_as_it_says():
-    trainer = Trainer(SMALL.replace(exploration=0.0, epsilon=0.25, batch_size=4096))
+    config = SMALL.replace(exploration=0.0, epsilon=0.25, batch_size=4096)
+    trainer = Trainer(config)
+    (slots,) = trainer.parts
     output = StepOutput(torch.empty(0), torch.full((4096,), -1.0), torch.ones(4096))
     never = torch.zeros(4096, dtype=torch.bool)
-    trainer.steps += 1
-    assert trainer.halts(output, never).float().mean().item() == pytest.approx(0.25, abs=0.03)
-    trainer.minimum_steps += 1
-    assert not trainer.halts(output, never).any()
-    assert trainer.halts(output, ~never).all()
+    draws = Draws(config, trainer.puzzles, trainer.exploration_stream)
+    slots.steps += 1
+    assert slots.halts(output, never, draws).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    slots.minimum_steps += 1
+    assert not slots.halts(output, never, draws).any()
+    assert slots.halts(output, ~never, draws).all()
 
 
 def test_a_network_of_ones_own_is_trained():

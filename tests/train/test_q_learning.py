@@ -11,6 +11,7 @@ from hrm_gym.agents.network import State, StepOutput
 from hrm_gym.train.config import TrainConfig
 from hrm_gym.train.loop import Trainer
 from hrm_gym.train.losses import expected_return, q_loss
+from hrm_gym.train.optimisers import WeightAverage
 from hrm_gym.train.q_learning import ContinueTargets
 
 SLOTS, SIZE, MAX_STEPS, TICKS = 6, 4, 5, 60
@@ -59,17 +60,15 @@ def test_losses_equal_those_of_plain_episodes(kind, target, n, target_decay):
         q_loss=kind, q_target=target, q_steps=n, target_decay=target_decay, discount=0.8, step_cost=0.07, max_steps=MAX_STEPS
     )
     q_head, other = head(1), head(2)
-    targets = ContinueTargets(SimpleNamespace(q_head=q_head), config, State(torch.zeros(SLOTS, 2, SIZE), torch.zeros(0)))
-    if target_decay:
-        for average, parameter in zip(targets.target.average, other.parameters(), strict=True):
-            average.copy_(parameter.detach())
-        targets.target.decay = 1.0  # it stays where it is
-        targets.target.update = lambda step: None
+    target_network = WeightAverage(other, target_decay) if target_decay else None
+    targets = ContinueTargets(
+        SimpleNamespace(q_head=q_head), config, State(torch.zeros(SLOTS, 2, SIZE), torch.zeros(0)), target_network
+    )
     random = torch.Generator().manual_seed(5)
     episodes = [[] for _ in range(SLOTS)]
     steps = torch.zeros(SLOTS, dtype=torch.int64)
     seen = 0
-    for tick in range(TICKS):
+    for _ in range(TICKS):
         z_h = 2 * torch.randn(SLOTS, 2, SIZE, generator=random)
         state, steps = State(z_h, torch.zeros(0)), steps + 1
         last = steps == MAX_STEPS
@@ -87,7 +86,7 @@ def test_losses_equal_those_of_plain_episodes(kind, target, n, target_decay):
             seen += expected > 0
             if halted[slot]:
                 episodes[slot] = []
-        targets.after_step(tick, state, steps)
+        targets.after_step(state, steps)
         steps = torch.where(halted, 0, steps)
     assert seen > 50
 
@@ -132,11 +131,12 @@ def test_targets_that_are_the_same(one, other):
 def test_only_the_q_head_learns_from_earlier_steps():
     """The latent states of earlier steps are kept without their graph, as the published gradient stops at a step."""
     trainer = Trainer(SMALL.replace(q_target="episode", exploration=1.0))
-    targets = trainer.continue_targets
+    (slots,) = trainer.parts
+    targets = slots.continue_targets
     for _ in range(3):
         trainer.train_step()
     assert not targets.features.requires_grad
-    state, steps = trainer.state, torch.full((8,), 4)
+    state, steps = slots.state, torch.full((8,), 4)
     everyone = torch.ones(8, dtype=torch.bool)
     q = torch.zeros(8)
     loss = targets.losses(
@@ -152,6 +152,6 @@ def test_the_target_network_follows_slowly():
     for _ in range(20):
         trainer.train_step()
     online = torch.cat([parameter.detach().flatten() for parameter in trainer.network.q_head.parameters()])
-    behind = torch.cat([average.flatten() for average in trainer.continue_targets.target.average])
+    behind = torch.cat([average.flatten() for average in trainer.target.average])
     start = torch.cat([torch.zeros(32), torch.full((2,), -5.0)])
     assert 0 < (behind - start).norm() < (online - start).norm()
