@@ -24,15 +24,28 @@ class HRM(RecursiveNetwork):
         self.H_level = Module(self.blocks(self.config.h_layers, generator))
         self.L_level = Module(self.blocks(self.config.l_layers, generator))
 
+    def updates_with_gradient(self) -> int:
+        """Of the L updates of the last cycle, how many (the last ones) carry the gradient."""
+        return 1
+
     def think(self, state: State, embedded: Tensor, rotary: tuple[Tensor, Tensor] | None) -> State:
         z_h, z_l = state
+        with_gradient = self.updates_with_gradient()
         with torch.no_grad():
             for cycle in range(self.config.h_cycles):
                 last = cycle == self.config.h_cycles - 1
-                for _ in range(self.config.l_cycles - last):
+                for _ in range(self.config.l_cycles - (with_gradient if last else 0)):
                     z_l = self.L_level(z_l, z_h + embedded, rotary)
                 if not last:
                     z_h = self.H_level(z_h, z_l, rotary)
-        z_l = self.L_level(z_l, z_h + embedded, rotary)
+        for _ in range(with_gradient):
+            z_l = self.L_level(z_l, z_h + embedded, rotary)
         z_h = self.H_level(z_h, z_l, rotary)
         return State(z_h, z_l)
+
+
+class FullCycleHRM(HRM):
+    """HRM with the gradient through the whole last cycle: all of its `l_cycles` L updates and its H update. The outputs are HRM's."""
+
+    def updates_with_gradient(self) -> int:
+        return self.config.l_cycles

@@ -155,35 +155,28 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """Post-norm transformer block: attention (or a SwiGLU across the positions), then a SwiGLU across the features."""
+    """Post-norm transformer block: positions are mixed, then features by a SwiGLU.
 
-    def __init__(
-        self,
-        hidden_size: int,
-        heads: int,
-        expansion: float,
-        multiple: int,
-        eps: float,
-        generator: torch.Generator,
-        mixer_length: int | None = None,
-        swiglu: str = "plain",
-    ) -> None:
+    Args:
+        mixing: what mixes the positions: attention (x [B, length, size], rotary -> x) or a SwiGLU across the positions.
+        mlp: the SwiGLU across the features.
+        eps: of the norms.
+    """
+
+    def __init__(self, mixing: nn.Module, mlp: SwiGLU, eps: float) -> None:
         super().__init__()
         self.eps = eps
-        if mixer_length is None:
-            self.self_attn: Attention | None = Attention(hidden_size, heads, generator)
-            self.mlp_t: SwiGLU | None = None
-        else:
-            self.self_attn = None
-            self.mlp_t = SwiGLU(mixer_length, expansion, multiple, generator, swiglu, eps)
-        self.mlp = SwiGLU(hidden_size, expansion, multiple, generator, swiglu, eps)
+        across = isinstance(mixing, SwiGLU)
+        self.self_attn = None if across else mixing
+        self.mlp_t = mixing if across else None
+        self.mlp = mlp
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         if self.self_attn is not None:
             x = rms_norm(x + self.self_attn(x, rotary), self.eps)
         else:
             assert self.mlp_t is not None
-            across = x.transpose(1, 2)  # [B, hidden, length]
+            across = x.transpose(1, 2)  # [B, size, length]
             x = rms_norm(across + self.mlp_t(across), self.eps).transpose(1, 2)
         return rms_norm(x + self.mlp(x), self.eps)
 

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from hrm_gym.agents.layers import (
     SWIGLUS,
+    Attention,
     Block,
     Embedding,
     Linear,
     PuzzleEmbedding,
+    SwiGLU,
     at_least_float32,
     rotary_tables,
     truncated_normal,
@@ -32,7 +34,7 @@ POSITIONS = ("rope", "learned", "none")
 
 
 class State(NamedTuple):
-    """What the network carries from step to step, both [B, prefix + cells, hidden_size]."""
+    """What the network carries from step to step, both [B, prefix + cells, hidden_size]; without hierarchy z_l is [B, 0, hidden_size]."""
 
     z_h: Tensor
     z_l: Tensor
@@ -171,6 +173,8 @@ class RecursiveNetwork(nn.Module):
     H_init: Tensor
     L_init: Tensor
 
+    hierarchy = True  # whether there is a z_L beside z_H
+
     def __init__(self, config: NetworkConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
@@ -210,11 +214,19 @@ class RecursiveNetwork(nn.Module):
     def think(self, state: State, embedded: Tensor, rotary: tuple[Tensor, Tensor] | None) -> State:
         """One step's cycles; gradient flows as the backbone's recipe says."""
 
-    def blocks(self, count: int, generator: torch.Generator, mixer_length: int | None = None) -> list[Block]:
-        """`count` new blocks of this network's shape."""
+    def mixing(self, generator: torch.Generator) -> nn.Module:
+        """A new layer that mixes positions, as `Block` takes it."""
+        return Attention(self.config.hidden_size, self.config.heads, generator)
+
+    def swiglu(self, size: int, generator: torch.Generator) -> SwiGLU:
+        """A new SwiGLU of this network's shape over an axis of `size`."""
         c = self.config
+        return SwiGLU(size, c.expansion, c.mlp_multiple, generator, c.swiglu, c.norm_eps)
+
+    def blocks(self, count: int, generator: torch.Generator) -> list[Block]:
+        """`count` new blocks of this network's shape."""
         return [
-            Block(c.hidden_size, c.heads, c.expansion, c.mlp_multiple, c.norm_eps, generator, mixer_length, c.swiglu)
+            Block(self.mixing(generator), self.swiglu(self.config.hidden_size, generator), self.config.norm_eps)
             for _ in range(count)
         ]
 
@@ -222,8 +234,11 @@ class RecursiveNetwork(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """The state before the first thought: the same fixed vector at every position."""
-        shape = (batch_size, self.length, self.config.hidden_size)
-        return State(self.H_init.to(self.dtype).expand(shape).clone(), self.L_init.to(self.dtype).expand(shape).clone())
+
+        def start(vector: Tensor, length: int) -> Tensor:
+            return vector.to(self.dtype).expand(batch_size, length, self.config.hidden_size).clone()
+
+        return State(start(self.H_init, self.length), start(self.L_init, self.length if self.hierarchy else 0))
 
     def reset_state(self, state: State, rows: Tensor) -> State:
         """`state` with the rows of the mask bool[B] put back to the initial state; no host synchronisation."""

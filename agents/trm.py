@@ -6,7 +6,7 @@ Paper -> here: y (answer) -> `State.z_h`; z (reasoning) -> `State.z_l`; T -> `h_
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hrm_gym.agents.layers import Module
 from hrm_gym.agents.network import RecursiveNetwork, State
@@ -15,11 +15,8 @@ from hrm_gym.agents.network import RecursiveNetwork, State
 class TRM(RecursiveNetwork):
     """One module for both updates; the gradient flows through the whole last recursion (`l_cycles` + 1 applications)."""
 
-    mixer = False
-
     def build(self, generator: torch.Generator) -> None:
-        length = self.length if self.mixer else None
-        self.L_level = Module(self.blocks(self.config.l_layers, generator, length))
+        self.L_level = Module(self.blocks(self.config.l_layers, generator))
 
     def recurse(
         self, z_h: Tensor, z_l: Tensor, embedded: Tensor, rotary: tuple[Tensor, Tensor] | None
@@ -40,4 +37,5 @@ class TRM(RecursiveNetwork):
 class TRMMixer(TRM):
     """TRM whose blocks mix positions with a SwiGLU over the length instead of attention (`mlp_t` in the published configuration)."""
 
-    mixer = True
+    def mixing(self, generator: torch.Generator) -> nn.Module:
+        return self.swiglu(self.length, generator)

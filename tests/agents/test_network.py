@@ -32,7 +32,8 @@ def backbone(request):
 def test_shapes_and_dtypes(backbone, positions):
     network = build_network(config(backbone=backbone, positions=positions, puzzle_ids=4, puzzle_embedding_size=20))
     state, output = network.step(network.initial_state(3), tokens(), torch.tensor([0, 3, 1]))
-    assert state.z_h.shape == state.z_l.shape == (3, 2 + 9, 16)  # 20 numbers take two positions of 16
+    assert state.z_h.shape == (3, 2 + 9, 16)  # 20 numbers take two positions of 16
+    assert state.z_l.shape == (3, 2 + 9 if network.hierarchy else 0, 16)
     assert output.logits.shape == (3, 9, 6)
     assert output.q_halt.shape == output.q_continue.shape == (3,)
     assert output.q_halt.dtype == torch.float32
