@@ -24,7 +24,7 @@ from hrm_gym.envs import splits
 from hrm_gym.envs.errors import ConfigError
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.sudoku.rules import BOXES, SizeTuples, constant_sizes, over_batch
-from hrm_gym.envs.sudoku.solver import NO_LIMIT, Tables, Workspace, random_below, search, start, tables, workspace
+from hrm_gym.envs.sudoku.solver import NO_LIMIT, Tables, Workspace, copy_over, random_below, search, start, tables, workspace
 
 ANY = 1 << 30
 
@@ -104,7 +104,7 @@ def _fill(answer: np.ndarray, order: np.ndarray, coin: np.ndarray, work: Workspa
             for cell in range(n):
                 answer[i * R + cell // C, i * C + cell % C] = digits[cell]
         start(answer, frames[0], box, table)
-        if search(frames, 1, _GIVE_UP, coin, answer, scratch, pairs, box, table)[0] == 1:
+        if search(frames, np.int64(1), np.int64(_GIVE_UP), coin, answer, scratch, pairs, box, table)[0] == 1:
             return
 
 
@@ -128,7 +128,7 @@ def _only_solution(
     start(question, frames[0], box, table)
     bit = column % C * R * R + row % R * R + column // C
     frames[0, row // R, digit] &= ~(1 << bit)
-    solutions, dead_ends = search(frames, 1, patience, no_coin, unused, scratch, pairs, box, table)
+    solutions, dead_ends = search(frames, np.int64(1), np.int64(patience), no_coin, unused, scratch, pairs, box, table)
     return solutions == 0 and dead_ends <= patience
 
 
@@ -173,7 +173,7 @@ def _rating(question: np.ndarray, work: Workspace, box: SizeTuples, table: Table
     no_coin = np.empty(0, dtype=np.uint64)
     unused = np.empty(question.shape, dtype=np.uint8)
     start(question, frames[0], box, table)
-    return (search(frames, 2, NO_LIMIT, no_coin, unused, scratch, pairs, box, table)[1] + 1) // 2
+    return (search(frames, np.int64(2), np.int64(NO_LIMIT), no_coin, unused, scratch, pairs, box, table)[1] + 1) // 2
 
 
 @njit(inline="always")
@@ -209,16 +209,16 @@ def _make(
         rating = -1
         for climb in range(climbs + 1):
             if climb == 0:
-                trial[:] = answer
+                copy_over(trial, answer)
             else:
-                trial[:] = question
+                copy_over(trial, question)
                 for _ in range(4):  # fewer climb too slowly; a cell that has its clue already may be drawn
                     cell = random_below(coin, n * n)
                     trial[cell // n, cell % n] = answer[cell // n, cell % n]
             trial_clues = _dig(trial, answer, target, patience, order, coin, work, box, table)
             trial_rating = _rating(trial, work, box, table)
             if trial_rating >= rating:
-                question[:] = trial
+                copy_over(question, trial)
                 clues = trial_clues
                 rating = trial_rating
             if rating >= lowest:

@@ -102,6 +102,14 @@ def _lowest_bit(word: int) -> int:
 
 
 @njit(inline="always")
+def copy_over(target: np.ndarray, source: np.ndarray) -> None:
+    """Writes `source` over `target`, of the same shape [., .]. A slice can fail, and its message takes 4 s to compile."""
+    for i in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[i, j] = source[i, j]
+
+
+@njit(inline="always")
 def _fold(word: int, plane: int, count: int) -> int:
     """The minirows in which a word has cells."""
     minirows = 0
@@ -357,6 +365,7 @@ def search(
 
     `coin`: uint64[0], and the lowest digit of a cell is tried first; or uint64[1], the state of a random generator, and it is
     a random one. The first solution is written to `answer`. Returns (solutions, dead ends).
+    Kernels call it with `limit` and `patience` as np.int64: for each pair of literals Numba would compile it anew.
     """
     R = len(box[0])
     C = len(box[1])
@@ -378,7 +387,7 @@ def search(
                     for _ in range(random_below(coin, _count_bits(candidates))):
                         tried = _lowest_bit(candidates & (-2 << tried))
                 following = frames[depth + 1]
-                following[:] = position
+                copy_over(following, position)
                 dirty = place(following, b, tried, cell, box, table)
                 position[b, tried] &= ~cell
                 dirty_on_return = 1 << tried
@@ -443,7 +452,7 @@ def _search_many(
         solutions[i] = 0
         dead_ends[i] = 0
         if start(questions[i], frames[0], box, table):
-            solutions[i], dead_ends[i] = search(frames, limit, NO_LIMIT, coin, answers[i], scratch, pairs, box, table)
+            solutions[i], dead_ends[i] = search(frames, limit, np.int64(NO_LIMIT), coin, answers[i], scratch, pairs, box, table)
 
 
 def _run(questions: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

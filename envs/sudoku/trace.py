@@ -61,9 +61,7 @@ def _fill(used: np.ndarray, filled: np.ndarray, row: int, column: int, value: in
 
 
 @njit(cache=True, nogil=True)
-def _trace(
-    questions: np.ndarray, answers: np.ndarray, traces: np.ndarray, start: int, stop: int, box: tuple[int, int]
-) -> None:
+def _trace(questions: np.ndarray, answers: np.ndarray, traces: np.ndarray, start: int, stop: int, box: tuple[int, int]) -> None:
     n = questions.shape[1]
     used = np.empty((n, n), np.int32)
     filled = np.empty((n, n), np.uint8)
@@ -87,9 +85,7 @@ def _trace(
             if fewest > 1:
                 for cell in range(n * n):
                     row, column = cell // n, cell % n
-                    if filled[row, column] == 0 and _only_place(
-                        used, filled, row, column, 1 << answers[i, row, column], box
-                    ):
+                    if filled[row, column] == 0 and _only_place(used, filled, row, column, 1 << answers[i, row, column], box):
                         chosen = cell
                         break
             row, column = chosen // n, chosen % n
@@ -114,7 +110,9 @@ def trace(questions: Any, answers: Any) -> np.ndarray:
     questions, answers = check_pairs(questions, answers)
     right = verify(questions, answers)
     if not right.all():
-        raise PuzzleError(f"answer {int(right.argmin())} does not solve its question; a trace can only be written to a solution")
+        raise PuzzleError(
+            f"answer {int(right.argmin())} does not solve its question; a trace can only be written to a solution"
+        )
     count, size = questions.shape[:2]
     traces = np.full((count, 2 * size * size), -1, np.int32)
     box = box_shape(size)
