@@ -3,6 +3,7 @@
 from hrm_gym.agents.agent import HRMAgent
 from hrm_gym.agents.halting import HaltingStrategy, register_strategy
 from hrm_gym.agents.published import load_published
-from hrm_gym.agents.solving import Solutions
+from hrm_gym.agents.retry import Retry
+from hrm_gym.agents.solutions import Solutions
 
-__all__ = ["HRMAgent", "HaltingStrategy", "Solutions", "load_published", "register_strategy"]
+__all__ = ["HRMAgent", "HaltingStrategy", "Retry", "Solutions", "load_published", "register_strategy"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from hrm_gym.agents.halting import HaltingStrategy, halting_strategy
 from hrm_gym.agents.hub import fetch_agent, hub_name, push_agent
 from hrm_gym.agents.network import NetworkConfig, RecursiveNetwork
 from hrm_gym.agents.published import load_weights, read_state_dict
-from hrm_gym.agents.solving import Solutions, as_tensor, solve_in_slots
+from hrm_gym.agents.retry import Retry, as_retry
+from hrm_gym.agents.solutions import RetrySolutions, Solutions, SolvingInterrupted, scattered
+from hrm_gym.agents.solving import OuterLoop, as_tensor, solvable_puzzles, solve_in_slots
 from hrm_gym.agents.thinking import Carry, think_one_step
 from hrm_gym.envs.errors import CheckpointError, ConfigError, PuzzleError
 from hrm_gym.envs.family import Family
@@ -144,6 +147,7 @@ class HRMAgent:
 
     # -- many puzzles --------------------------------------------------------------------------------------------------
 
+    @overload
     def solve(
         self,
         questions: np.ndarray | Puzzles,
@@ -151,6 +155,35 @@ class HRMAgent:
         max_steps: int | None = None,
         slots: int = 256,
         progress: Callable[[int], None] | None = None,
+        retry: None = None,
+        others: Sequence[HRMAgent] = (),
+        unsolvable: str = "error",
+    ) -> Solutions: ...
+
+    @overload
+    def solve(
+        self,
+        questions: np.ndarray | Puzzles,
+        halting: str | HaltingStrategy | None = None,
+        max_steps: int | None = None,
+        slots: int = 256,
+        progress: Callable[[int], None] | None = None,
+        *,
+        retry: Retry | str,
+        others: Sequence[HRMAgent] = (),
+        unsolvable: str = "error",
+    ) -> RetrySolutions: ...
+
+    def solve(
+        self,
+        questions: np.ndarray | Puzzles,
+        halting: str | HaltingStrategy | None = None,
+        max_steps: int | None = None,
+        slots: int = 256,
+        progress: Callable[[int], None] | None = None,
+        retry: Retry | str | None = None,
+        others: Sequence[HRMAgent] = (),
+        unsolvable: str = "error",
     ) -> Solutions:
         """Solve many puzzles in a pool of slots that are refilled when a puzzle halts.
 
@@ -158,23 +191,66 @@ class HRMAgent:
             questions: uint8[N, H, W], or `Puzzles` (which saves solving them again for their facts).
             halting: a strategy or its text; None: the agent's own.
             max_steps: None: the agent's own.
-            slots: puzzles in thought at once.
+            slots: puzzles in thought at once; no result depends on it.
             progress: called with the number of finished puzzles.
+            retry: try again what is not accepted: a `Retry`, or its text, such as "verifier(32)" or "vote(16)". None: a single pass.
+            others: agents for the perturbation "ensemble", of the same family and with latent states of the same shape.
+            unsolvable: of bare questions without exactly one solution: "error", or "mark": they come back unsolved, with no step spent.
+
+        Returns:
+            `RetrySolutions` with `retry`, which say which attempt won, at what cost, and whether the draft is accepted.
 
         Raises:
             PuzzleError: questions that do not fit the family, or that have no or several solutions.
-            ConfigError: unknown strategy.
+            ConfigError: unknown strategy, or a retry that does not go with the family or the agents.
+            SolvingInterrupted: Ctrl-C. It is a KeyboardInterrupt whose `solutions` hold the finished puzzles.
         """
         strategy = self.halting if halting is None else halting_strategy(halting)
+        loop = self.outer_loop(strategy, max_steps, slots, None if retry is None else as_retry(retry), others)
+        if unsolvable not in ("error", "mark"):
+            raise ConfigError(f"unsolvable is {unsolvable!r}; expected 'error' or 'mark'")
+        if isinstance(questions, Puzzles):
+            self.family.check_grids(questions.questions)
+            return solve_in_slots(loop, questions, self.on_device, progress)
+        grids = self.family.check_grids(questions)
+        if unsolvable == "error":
+            return solve_in_slots(loop, self.family.puzzles_from_questions(grids), self.on_device, progress)
+        puzzles, rows = solvable_puzzles(self.family, grids)
+        whole: Callable[[Solutions], Solutions] = partial(scattered, rows=rows, questions=grids, names=loop.names)
+        try:
+            return whole(solve_in_slots(loop, puzzles, self.on_device, progress))
+        except SolvingInterrupted as interruption:
+            raise SolvingInterrupted(whole(interruption.solutions)) from None
+
+    def outer_loop(
+        self,
+        strategy: HaltingStrategy,
+        max_steps: int | None = None,
+        slots: int = 256,
+        retry: Retry | None = None,
+        others: Sequence[HRMAgent] = (),
+        keep: bool = False,
+    ) -> OuterLoop:
+        """What `solve` does with each puzzle; arguments as there, `keep` as in `OuterLoop`.
+
+        Raises:
+            ConfigError: a value outside its range, or a retry that does not go with the family or the agents.
+        """
         if max_steps is not None and max_steps < 1:
             raise ConfigError(f"max_steps is {max_steps}; expected at least 1")
         if slots < 1:
             raise ConfigError(f"slots is {slots}; expected at least 1")
-        if not isinstance(questions, Puzzles):
-            questions = self.family.puzzles_from_questions(self.family.check_grids(questions))
-        self.family.check_grids(questions.questions)
-        on_device = self.on_device(questions)
-        return solve_in_slots(self.network, questions, on_device, strategy, max_steps or self.max_steps, slots, progress)
+        if others and retry is None:
+            raise ConfigError("others are given without a retry; give retry=Retry(perturb=('ensemble',)) with them")
+        for other in others:
+            mine, theirs = ((a.family.name, a.family.shape, a.ids_per_task, str(a.device)) for a in (self, other))
+            if mine != theirs:
+                raise ConfigError(
+                    f"an agent of the ensemble is for {theirs}, this one for {mine} (family, grid, ids of a task, device); "
+                    "give agents alike"
+                )
+        networks = [self.network, *(other.network for other in others)]
+        return OuterLoop(networks, self.code, strategy, max_steps or self.max_steps, slots, retry, keep)
 
     def on_device(self, puzzles: Puzzles) -> DevicePuzzles:
         """`puzzles` on the agent's device, with the puzzle ids that its network knows them by."""

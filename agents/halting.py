@@ -303,11 +303,16 @@ class Oracle(HaltingStrategy):
 
 def hashed_uniform(seed: int, puzzle: Tensor, step: Tensor) -> Tensor:
     """Numbers in [0, 1) that look random and are a function of the three integers alone: float64[B]."""
+    return hashed_integers(seed, puzzle, step).double() / 2**31
+
+
+def hashed_integers(seed: int, puzzle: Tensor, step: Tensor) -> Tensor:
+    """Whole numbers 0..2^31 - 1 that look random and are a function of the three integers alone: int64[B]."""
     x = (puzzle * 1_000_003 + step * 8_191 + seed * 131_071 + 12_345) & 0x7FFFFFFF
     for _ in range(2):  # two rounds of a 31-bit xor-shift-multiply mix; products stay below 2^62
         x = ((x ^ (x >> 16)) * 73_244_475) & 0x7FFFFFFF
         x = ((x ^ (x >> 15)) * 295_559_667) & 0x7FFFFFFF
-    return (x ^ (x >> 16)).double() / 2**31
+    return x ^ (x >> 16)
 
 
 def _trained_by_sb3(path: object) -> HaltingStrategy:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hrm_gym.agents.device_puzzles import GridCode
-from hrm_gym.agents.network import RecursiveNetwork, State
+from hrm_gym.agents.network import RecursiveNetwork, State, StepOutput
 from hrm_gym.agents.thought import Thought, latent_and_output_features
 
 
@@ -88,9 +89,15 @@ class Carry:
         )
 
 
+class Thinks(Protocol):
+    """What takes a step of thought: a network, or several behind one face."""
+
+    def step(self, state: State, tokens: Tensor, puzzle_ids: Tensor | None = None) -> tuple[State, StepOutput]: ...
+
+
 @torch.no_grad()
 def think_one_step(
-    network: RecursiveNetwork,
+    network: Thinks,
     code: GridCode,
     carry: Carry,
     wanted: Set[str],
