@@ -267,8 +267,7 @@ class HRMAgent:
         Raises:
             ConfigError: another type.
         """
-        if weights_type not in WEIGHTS_TYPES:
-            raise ConfigError(f"weights type {weights_type!r} is unknown; expected one of {', '.join(WEIGHTS_TYPES)}")
+        weights = weights_as(self.network.state_dict(), weights_type)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         description = {
@@ -279,10 +278,6 @@ class HRMAgent:
             **self.description,
         }
         description |= {"family": self.family.name, "size": self.family.shape[0]}
-        weights = {
-            name: tensor.detach().to("cpu", WEIGHTS_TYPES[weights_type] if tensor.is_floating_point() else None).contiguous()
-            for name, tensor in self.network.state_dict().items()
-        }
         write_whole(folder / WEIGHTS_FILE, save(weights))
         write_whole(folder / DESCRIPTION_FILE, json.dumps(description, indent=2).encode())
         return folder
@@ -356,6 +351,21 @@ class HRMAgent:
             key: value for key, value in description.items() if key not in ("format", "max_steps", "network", "weights_type")
         }
         return HRMAgent(network, family, max_steps, halting, device, extra)
+
+
+def weights_as(weights: Mapping[str, Tensor], weights_type: str) -> dict[str, Tensor]:
+    """The weights on the CPU, as safetensors wants them, numbers with a point as "float32" or "bfloat16".
+
+    Raises:
+        ConfigError: another type.
+    """
+    if weights_type not in WEIGHTS_TYPES:
+        raise ConfigError(f"weights type {weights_type!r} is unknown; expected one of {', '.join(WEIGHTS_TYPES)}")
+    kind = WEIGHTS_TYPES[weights_type]
+    return {
+        name: tensor.detach().to("cpu", kind if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in weights.items()
+    }
 
 
 def find_agent(name_or_path: str | Path, revision: str | None = None, token: str | None = None) -> Path:
