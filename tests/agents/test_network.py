@@ -54,6 +54,20 @@ def test_old_configurations_keep_their_weights():
         assert output.logits[1, -1, :3].tolist() == pytest.approx(logits, abs=2e-3)
 
 
+@pytest.mark.parametrize("swiglu", ["plain", "normed"])
+@pytest.mark.parametrize("registers", [0, 2])
+@pytest.mark.parametrize("embedding", [0, 20])
+def test_every_combination_steps(backbone, swiglu, registers, embedding):
+    network = build_network(
+        config(backbone=backbone, swiglu=swiglu, registers=registers, puzzle_ids=4, puzzle_embedding_size=embedding)
+    )
+    state = network.initial_state(3)
+    for _ in range(2):
+        state, output = network.step(state, tokens(), torch.tensor([0, 3, 1]))
+    assert state.z_h.shape == (3, registers + 2 * (embedding > 0) + 9, 16)
+    assert output.logits.shape == (3, 9, 6) and output.logits.isfinite().all()
+
+
 def test_registers_stand_in_front_and_the_q_head_reads_the_first(backbone):
     network = build_network(config(backbone=backbone, registers=2, puzzle_ids=4, puzzle_embedding_size=20))
     embedded = network.embed(tokens(), network.puzzle_rows(torch.tensor([0, 1, 2])))
@@ -125,9 +139,73 @@ def saved_bytes(network):
     return total
 
 
-def test_memory_does_not_grow_with_the_cycles():
-    few, many = (saved_bytes(build_network(config(h_cycles=cycles, l_cycles=cycles))) for cycles in (1, 8))
+def test_memory_does_not_grow_with_the_h_cycles(backbone):
+    few, many = (saved_bytes(build_network(config(backbone=backbone, h_cycles=cycles))) for cycles in (1, 8))
     assert few == many > 0
+
+
+@pytest.mark.parametrize(
+    ("backbone", "grows"),
+    [("hrm", False), ("transformer", False), ("hrm-full", True), ("trm", True), ("trm-mixer", True), ("hybrid", True)],
+)
+def test_memory_grows_with_the_l_cycles_where_the_gradient_flows_through_all(backbone, grows):
+    few, many = (saved_bytes(build_network(config(backbone=backbone, l_cycles=cycles))) for cycles in (2, 8))
+    assert (many > few) is grows
+    assert grows or many == few
+
+
+def test_full_cycle_differs_from_hrm_in_its_gradient_only():
+    """The same numbers forward; backward those of a loop that detaches before the last cycle."""
+    networks = [build_network(config(backbone=name, h_cycles=3, l_cycles=3), 5) for name in ("hrm", "hrm-full")]
+    outputs = [network.step(network.initial_state(3), tokens())[1].logits for network in networks]
+    assert torch.equal(*outputs)
+    for output in outputs:
+        output.square().sum().backward()
+    one_step, full = networks
+    embedded, rotary = full.embed(tokens(), None), full.rotary()
+    z_h, z_l = full.initial_state(3)
+    for cycle in range(3):
+        if cycle == 2:
+            z_h, z_l = z_h.detach(), z_l.detach()
+        for _ in range(3):
+            z_l = full.L_level(z_l, z_h + embedded, rotary)
+        z_h = full.H_level(z_h, z_l, rotary)
+    expected = torch.autograd.grad(full.lm_head(z_h).square().sum(), list(full.parameters()), allow_unused=True)
+    for parameter, gradient in zip(full.parameters(), expected, strict=True):
+        assert gradient is None or torch.allclose(parameter.grad, gradient, rtol=1e-3, atol=1e-4)
+    name = "L_level.layers.0.mlp.down_proj.weight"
+    assert not torch.allclose(one_step.get_parameter(name).grad, full.get_parameter(name).grad, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"positions": "learned", "puzzle_ids": 4, "puzzle_embedding_size": 20, "registers": 2}, {"h_layers": 3}]
+)
+def test_the_control_has_as_many_parameters_as_hrm(changes):
+    counts = {
+        sum(parameter.numel() for parameter in build_network(config(backbone=name, **changes)).parameters())
+        for name in ("hrm", "hrm-full", "transformer")
+    }
+    assert len(counts) == 1
+
+
+def test_the_control_applies_one_stack_h_cycles_times():
+    network = build_network(config(backbone="transformer", h_cycles=3, h_layers=2, l_layers=3))
+    assert len(network.level.layers) == 5
+    state, _ = network.step(network.initial_state(3), tokens())
+    z, embedded = network.initial_state(3).z_h, network.embed(tokens(), None)
+    for _ in range(3):
+        z = z + embedded
+        for block in network.level.layers:
+            z = block(z, None)
+    assert torch.allclose(state.z_h, z, atol=1e-5)
+
+
+def test_float64_agrees_with_float32(backbone):
+    wide, narrow = (build_network(config(backbone=backbone, precision=name), 2) for name in ("float64", "float32"))
+    state, exact = wide.step(wide.initial_state(3), tokens())
+    _, rounded = narrow.step(narrow.initial_state(3), tokens())
+    assert state.z_h.dtype == torch.float64
+    assert (rounded.logits - exact.logits).norm() / exact.logits.norm() < 1e-4
 
 
 def test_reset_puts_back_chosen_rows_only(backbone):
