@@ -56,9 +56,7 @@ def demo(
 
 @app.command()
 def train(
-    preset: Annotated[
-        str | None, typer.Argument(help="sudoku-4x4, sudoku-9x9, maze-9x9, arc-small or hrm-paper.")
-    ] = None,
+    preset: Annotated[str | None, typer.Argument(help="sudoku-4x4, sudoku-9x9, maze-9x9, arc-small or hrm-paper.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value, for example learning_rate=3e-4 or puzzles.size=6; may be repeated."),
@@ -104,18 +102,61 @@ def evaluate(
     episodes: Annotated[
         int, typer.Option(min=0, help="Also play this many puzzles one by one in the Gymnasium environment.")
     ] = 20,
+    attempts: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="K: also try each puzzle so often and measure what vote, best-q, residual and the verifier make of it; 1: do not. "
+            "Without it 8.",
+        ),
+    ] = None,
+    perturb: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the attempts change, used in turn: symmetry, noise, initial-state, deeper, ensemble, or several joined by +; "
+            "may be repeated. Without it symmetry."
+        ),
+    ] = None,
+    sigma: Annotated[float | None, typer.Option(help="Of the perturbation noise; without it 0.3.")] = None,
+    other: Annotated[
+        list[str] | None, typer.Option(help="Another agent for the perturbation ensemble; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the attempts.")] = 0,
     device: DeviceOption = "auto",
-    json: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figure: accuracy against budget.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the report, curves included, to this file.")] = None,
 ) -> None:
-    """Measure an agent on puzzles it has not seen: accuracy, steps, calibration of its Q values, speed."""
+    """Measure an agent on puzzles it has not seen: three kinds of accuracy, steps, calibration of its Q values, speed."""
+    from hrm_gym.agents.agent import HRMAgent
     from hrm_gym.comparing import agent_and_puzzles
     from hrm_gym.train.evaluate import evaluate as measure
-    from hrm_gym.train.evaluate import play
+    from hrm_gym.train.evaluate import play, retry_for
+    from hrm_gym.train.plots import accuracy_against_budget, save_png
+    from hrm_gym.train.progress import solving_progress
     from hrm_gym.watch import environment_of
 
     loaded, test = agent_and_puzzles(agent, puzzles, source, device)
-    report = measure(loaded, test, halting=halting, checkpoint=agent)
+    others = [HRMAgent.from_pretrained(name, device) for name in other or ()]
+    retry = retry_for(loaded, halting, attempts, perturb, sigma, seed)
+    if retry is None and (perturb or others or out or sigma is not None):
+        raise ConfigError(
+            "--perturb, --sigma, --other and --out belong to retries, and there are none; give --attempts 2 or more"
+        )
+    with solving_progress("solving", len(test) * (2 if retry is None else 3), console.is_terminal) as progress:
+        report = measure(loaded, test, halting=halting, checkpoint=agent, progress=progress, retry=retry, others=others)
     console.print(report.table())
+    outer_loop = report.outer_loop
+    if outer_loop is not None:
+        console.print(outer_loop.table())
+        if out is not None:
+            figure = save_png(accuracy_against_budget(outer_loop, Path(agent).name), out / "accuracy-against-budget.png")
+            console.print(f"Written: {figure}")
+    if json is not None:
+        report.save(json)
+        console.print(f"Written: {json}")
+    if outer_loop is not None and outer_loop.interrupted:
+        console.print(f"Stopped; the retries are measured on the {outer_loop.test_puzzles:,} puzzles that were finished.")
+        raise KeyboardInterrupt
     if episodes:
         if halting is not None:
             from hrm_gym.agents.halting import halting_strategy
@@ -131,9 +172,6 @@ def evaluate(
         reward = sum(record.reward for record in records) / len(records)
         agreement = "the same answers and steps as in slots" if same else "NOT the same answers as in slots"
         console.print(f"In the Gymnasium environment: {len(records)} episodes, mean reward {reward:.2f}, {agreement}.")
-    if json is not None:
-        report.save(json)
-        console.print(f"Written: {json}")
 
 
 @app.command()

@@ -21,6 +21,7 @@ from matplotlib.transforms import Bbox
 from hrm_gym.agents.agent import write_whole
 from hrm_gym.agents.trajectories import Trajectories
 from hrm_gym.train.compare import Comparison, StrategyFigures, frontier
+from hrm_gym.train.evaluate import ACCEPTED, OuterLoopReport
 from hrm_gym.train.statistics import calibration, wilson_interval
 
 INK, MUTED, GRID, PAPER = "#1f2530", "#667085", "#e6e9ef", "#ffffff"
@@ -263,6 +264,52 @@ def _set_step_ticks(axes: Axes, left: float, right: float) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+# -- accuracy against budget -----------------------------------------------------------------------------------------------
+
+
+def accuracy_against_budget(report: OuterLoopReport, checkpoint: str = "") -> Figure:
+    """The three kinds of accuracy against the budget: on the left in attempts; on the right, for families with rules, what the verifier
+    accepts against the steps of thought allowed for a puzzle. Bars: 95 % Wilson intervals at the full budget."""
+    curve, count = report.curve, report.test_puzzles
+    both = bool(curve.accepted)
+    figure, axes = new_figure(12.4 if both else 7.0, 5.0, columns=(1, 1) if both else (1,))
+    single = report.rows[0]
+    looks = {"best-q": (LEARNED, "s"), "vote": ("#e69f00", "D"), "residual": (PLAIN, "v")}
+    for rule, shares in curve.selected.items():
+        colour, marker = looks[rule]
+        axes.plot(curve.attempts, [100 * share for share in shares], color=colour, marker=marker, markersize=5, linewidth=1.5,
+                  label=f"selected by {rule}, without labels or rules")  # fmt: skip
+    if both:
+        axes.plot(curve.attempts, [100 * share for share in curve.accepted], color=RULES, marker="o", markersize=5, linewidth=2.2,
+                  label=ACCEPTED)  # fmt: skip
+    axes.axhline(
+        100 * single.accuracy, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"{single.kind}, the first attempt"
+    )
+    for row in report.rows[1:]:
+        low, high = row.accuracy_interval
+        colour = RULES if row.kind == ACCEPTED else looks[row.rule][0]
+        axes.plot([report.planned] * 2, [100 * low, 100 * high], color=colour, linewidth=1)
+    axes.set_xscale("log", base=2)
+    _set_step_ticks(axes, 1, max(2, report.planned))
+    axes.set_xlabel("attempts allowed for a puzzle", color=INK)
+    axes.set_ylabel("accuracy, %", color=INK)
+    axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95, edgecolor=GRID, labelcolor=INK)
+    about = (
+        f"{checkpoint + ' · ' if checkpoint else ''}{count:,} test puzzles · changed by {', '.join(report.retry['perturb'])}"
+    )
+    heading(axes, "Accuracy against budget", about)
+    if both:
+        right = figure.axes[1]
+        right.step(curve.steps, [100 * share for share in curve.accepted_by_steps], where="post", color=RULES, linewidth=2.2,
+                   label=ACCEPTED)  # fmt: skip
+        right.set_xscale("log", base=2)
+        _set_step_ticks(right, min(curve.steps, default=1), max([2, *curve.steps]))
+        right.set_xlabel("steps of thought allowed for a puzzle, all attempts together", color=INK)
+        right.set_ylim(axes.get_ylim())
+        right.legend(loc="lower right", fontsize=8.5, framealpha=0.95, edgecolor=GRID, labelcolor=INK)
+    return figure
 
 
 # -- the report's other figures ------------------------------------------------------------------------------------------

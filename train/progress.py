@@ -1,7 +1,9 @@
-"""The progress bar of a training run."""
+"""Progress bars: of a training run, and of solving many puzzles."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -47,3 +49,18 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.bar.stop()
+
+
+@contextmanager
+def solving_progress(title: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar for solving `total` puzzles, on standard error; gives the function to call with the number of finished ones."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda finished: bar.update(task, completed=finished)
