@@ -24,7 +24,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import platform
 import shlex
 import statistics
 import sys
@@ -45,7 +44,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from hrm_gym.agents.agent import write_whole
 from hrm_gym.agents.backbones import BACKBONES
 from hrm_gym.agents.devices import choose_device
-from hrm_gym.agents.network import PRECISIONS
+from hrm_gym.agents.network import PRECISIONS, RecursiveNetwork
 from hrm_gym.bench import machine
 from hrm_gym.envs.errors import ConfigError
 from hrm_gym.published_loop import PublishedLoop
@@ -84,6 +83,8 @@ PEAKS: dict[str, dict[str, float]] = {
 class Loop(Protocol):
     """A training loop under measurement."""
 
+    network: RecursiveNetwork
+
     def step(self) -> None:
         """One optimiser step."""
 
@@ -96,6 +97,7 @@ class OurLoop:
 
     def __init__(self, config: TrainConfig, data: TrainingData, report: Callable[[str], None] | None = None) -> None:
         self.trainer = Trainer(config, data, report=report)
+        self.network = self.trainer.network
         for slots in self.trainer.parts:
             slots.steps = torch.arange(len(slots), device=self.trainer.device) % config.max_steps
 
@@ -265,21 +267,21 @@ def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:
     """Operations a second that the device could do in `precision`, and where the figure is from."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        kind = "tf32" if precision == "float32" and torch.backends.cuda.matmul.allow_tf32 else precision
+        tensor_cores = torch.get_float32_matmul_precision() != "highest"
+        kind = "tf32" if precision == "float32" and tensor_cores else precision
         if kind in PEAKS.get(name, {}):
             return PEAKS[name][kind] * 1e12, f"data sheet of {name}, dense {kind}"
     size = 1024 if device.type == "cpu" else 8192
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(size, size, generator=generator).to(device, PRECISIONS[precision]) for _ in range(2))
-    best, started = math.inf, time.perf_counter()
-    torch.mm(left, right)
-    while time.perf_counter() - started < 0.5:
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < 0.5:
         wait_for(device)
         begin = time.perf_counter()
         torch.mm(left, right)
         wait_for(device)
-        best = min(best, time.perf_counter() - begin)
-    return 2 * size**3 / best, f"measured: the best of many {size} x {size} matrix products in {precision}"
+        times.append(time.perf_counter() - begin)
+    return 2 * size**3 / min(times), f"measured: the best of many {size} x {size} matrix products in {precision}"
 
 
 def time_in_turns(
@@ -371,7 +373,12 @@ class TrainingBenchmark:
                 loops.append((figures, self.prepare(figures, config)))
             except torch.OutOfMemoryError:
                 figures.failed = "out of memory"
-        timed = time_in_turns([loop for _, loop in loops], self.device, self.seconds, self.repeats)
+        try:
+            timed = time_in_turns([loop for _, loop in loops], self.device, self.seconds, self.repeats)
+        except torch.OutOfMemoryError:
+            for figures, _ in loops:
+                figures.failed = "out of memory, all of them together"
+            return rows
         peak, _ = self.peak(precision)
         for (figures, _), (times, steps, halted) in zip(loops, timed, strict=True):
             figures.milliseconds = [1000.0 * seconds for seconds in times]
@@ -394,8 +401,7 @@ class TrainingBenchmark:
         loop, figures.peak_memory, _ = peak_memory(
             lambda: self.build(figures.loop, config, figures.compile), self.device, warm_up=1 if figures.compile == "off" else 4
         )
-        network = loop.network if isinstance(loop, PublishedLoop) else loop.trainer.network  # type: ignore[attr-defined]
-        figures.parameters = sum(parameter.numel() for parameter in network.parameters())
+        figures.parameters = sum(parameter.numel() for parameter in loop.network.parameters())
         if isinstance(loop, OurLoop) and loop.trainer.thinking.mode != figures.compile:
             figures.compile = f"{loop.trainer.thinking.mode} ({figures.compile} failed)"
         return loop
@@ -584,7 +590,6 @@ def training_machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "float32 products": torch.get_float32_matmul_precision(),
-        "platform": platform.platform(),
     }
 
 

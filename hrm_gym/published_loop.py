@@ -44,8 +44,10 @@ class TorchAttention(Attention):
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         batch, length, hidden = x.shape
-        qkv = self.qkv_proj(x).view(batch, length, 3, self.heads, self.head_size)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, length, head_size]
+        qkv = self.qkv_proj(x).view(batch, length, 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4)
+        if x.device.type == "cpu":
+            qkv = qkv.contiguous()  # as ours: faster there
+        query, key, value = qkv  # each [B, heads, length, head_size]
         if rotary is not None:
             query, key = rotate(query, *rotary), rotate(key, *rotary)
         mixed = F.scaled_dot_product_attention(query, key, value)

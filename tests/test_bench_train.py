@@ -156,7 +156,7 @@ def test_spread_steps_finish_evenly(data):
 
 
 class Allocating:
-    """Holds 4 MB from the second step on; the third has another 2 MB and 1 MB alive at once, after 3 MB that are gone again."""
+    """Holds 4 MB; its second step has another 2 MB and 1 MB alive at once, after 2.5 MB that are gone again."""
 
     def __init__(self):
         self.held = [torch.zeros(1_000_000)]
@@ -165,7 +165,7 @@ class Allocating:
     def step(self):
         self.count += 1
         if self.count == 2:
-            scratch = torch.zeros(750_000)
+            scratch = torch.zeros(625_000)
             del scratch
             more = torch.zeros(500_000), torch.zeros(250_000)
             del more
