@@ -57,16 +57,16 @@ class NetworkConfig:
     """The shape of a network.
 
     Attributes:
-        backbone: a name of `agents.backbones.BACKBONES`.
+        backbone: a name of `agents.backbones.BACKBONES`; its module has a table of what each one is.
         cells: number of grid cells, the sequence length without puzzle embedding.
         vocabulary: number of tokens.
         hidden_size: width of a position's vector.
         heads: attention heads; divides hidden_size.
         expansion: width of the SwiGLU relative to hidden_size (before its factor 2/3).
         mlp_multiple: the SwiGLU's inner width is rounded up to a multiple of this (published: 256).
-        h_layers, l_layers: blocks in the H and L module.
+        h_layers, l_layers: blocks in the H and L module; TRM's kin have an L module only, the transformer one stack of both.
         h_cycles: cycles per step (1: each H cycle is a step; 2: the paper's segment).
-        l_cycles: L updates per cycle.
+        l_cycles: L updates per cycle; no part of the transformer.
         positions: "rope", "learned" or "none".
         puzzle_ids: number of rows of the puzzle embedding (ARC); 0 for none.
         puzzle_embedding_size: numbers per puzzle id; 0 for no puzzle embedding.
