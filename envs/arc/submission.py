@@ -19,7 +19,10 @@ from hrm_gym.envs.whole_files import replacing
 
 ATTEMPTS = 2
 # goes with every result of the pipeline; the two submission formats have no place for it
-TRANSDUCTIVE = "transductive: the network was trained on the demonstrations of these very tasks; the tests' inputs and outputs were never trained on"
+TRANSDUCTIVE = (
+    "transductive: the network was trained on the demonstrations of these very tasks; "
+    "the inputs and outputs of their tests were never trained on"
+)
 NO_GRID = [[0]]  # stands for a draft that holds no grid; the format has no empty entry
 
 Submission = dict[str, list[dict[str, list[list[int]]]]]

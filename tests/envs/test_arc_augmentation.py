@@ -13,11 +13,11 @@ from hrm_gym.envs.arc import (
     crop,
     demonstration_puzzles,
     from_canvas,
+    hidden_tests,
     hide_answers,
     load_tasks,
     puzzles_from_tasks,
     task_versions,
-    hidden_tests,
     training_puzzles,
 )
 from hrm_gym.envs.arc.augmentation import turn_grid
