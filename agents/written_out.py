@@ -8,7 +8,8 @@ with causal attention, and thinks by writing:
     predicts  from the last question cell on: the trace, its end (the marker), and from the marker on the C answer cells
 
 C cells, room T for the trace (0: none is written). The marker always stands in slot C + T, so that an answer cell has the same position
-whatever the trace's length; unused slots are seen by nobody. The tokens are the family's for values, then the marker, then one for each cell.
+whatever the trace's length; unused slots are seen by nobody. The tokens are the family's for values, then the marker, then one for
+each cell.
 """
 
 from __future__ import annotations
@@ -123,9 +124,9 @@ class WrittenOutConfig:
 def matched_config(network: NetworkConfig, trace_length: int) -> WrittenOutConfig:
     """The writing network with as many parameters as `network`, 2 % more or less.
 
-    It has the same hidden size, heads and number of blocks (HRM: those of H and L together). The inner width of the SwiGLUs is what makes
-    the numbers equal, since the longer position table and the tokens of the trace take parameters that a hidden-state network has not. Where
-    that would leave less than half the hidden size, there is a block less.
+    It has the same hidden size, heads and number of blocks (HRM: those of H and L together). The inner width of the SwiGLUs makes the
+    numbers equal, since the longer position table and the tokens of the trace take parameters that a hidden-state network has not.
+    Where that would leave less than half the hidden size, there is a block less.
 
     Args:
         network: of the agent that is compared with.
@@ -416,7 +417,7 @@ def write(network: WrittenOutNetwork, code: GridCode, questions: Tensor) -> Writ
         valid[:, cells + place] = writing
         hidden = advance(trace[:, place], cells + place)
     ended = ~writing
-    if bool(writing.any()):  # a full trace may still be followed by its end
+    if room and bool(writing.any()):  # a full trace may still be followed by its end
         ended = ended | (likeliest(hidden) == config.marker)
 
     if not room:

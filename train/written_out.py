@@ -298,7 +298,8 @@ def train_written_out(
             `resume` the folder's own are used, and neither `config` nor `trace` nor `equal_to` is.
         folder: the run folder; None: `runs/<name>-written-out[-trace]-seed<seed>`.
         trace: whether the solver's steps are written before the answer.
-        equal_to: the compute to spend: a number of FLOPs, or another run, as its configuration or its folder; None: the HRM run of `config`.
+        equal_to: the compute to spend: a number of FLOPs, or another run, as its configuration or its folder; None: the HRM run of
+            `config`.
         resume: continue the run in `folder`.
         show_progress: a progress bar on standard error.
         data: puzzles to use in place of those the configuration names.
@@ -308,8 +309,7 @@ def train_written_out(
         CheckpointError: nothing to resume from.
         KeyboardInterrupt: stopped by a signal; everything is saved.
     """
-    name = f"{config.name}-written-out{'-trace' if trace else ''}-seed{config.seed}"
-    folder = Path(folder) if folder is not None else Path("runs") / name
+    folder = Path(folder) if folder is not None else default_folder(config, trace)
     if resume:
         config = read_config(folder)
         trace = bool(read_written_out(folder)["trace"])
@@ -338,6 +338,11 @@ def train_written_out(
         write_whole(folder / CONFIG_FILE, json.dumps(config.to_dict(), indent=2).encode())
     _run(trainer, folder, show_progress)
     return folder
+
+
+def default_folder(config: TrainConfig, with_trace: bool) -> Path:
+    """The run folder where none is given: `runs/<name>-written-out[-trace]-seed<seed>`."""
+    return Path("runs") / f"{config.name}-written-out{'-trace' if with_trace else ''}-seed{config.seed}"
 
 
 def read_written_out(folder: str | Path) -> dict[str, Any]:
