@@ -77,7 +77,7 @@ class OuterLoop:
         networks: the agent's own, then those of the ensemble.
         code: of the agent's family.
         retry: None: one attempt.
-        keep: keep the drafts of all attempts and make all of them.
+        keep: make all attempts and keep their drafts, also where the verifier would stop.
 
     Raises:
         ConfigError: perturbations or a rule that do not go with the family, the strategy or the networks.
@@ -95,8 +95,9 @@ class OuterLoop:
     ) -> None:
         self.networks, self.code, self.strategy = networks, code, strategy
         self.max_steps, self.slots = max_steps, slots
-        self.retry, self.keep = retry, keep
+        self.retry = retry
         self.rule = None if retry is None else retry.accept
+        self.keep = keep or self.rule in ("vote", "residual")  # these choose any attempt's draft; of the others one is enough
         self.device = code.token_of_value.device
         self.symmetries: SymmetryTable | None = None
         self.noise: NumberTable | None = None

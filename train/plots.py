@@ -295,7 +295,8 @@ def accuracy_against_budget(report: OuterLoopReport, checkpoint: str = "") -> Fi
     _set_step_ticks(axes, 1, max(2, report.planned))
     axes.set_xlabel("attempts allowed for a puzzle", color=INK)
     axes.set_ylabel("accuracy, %", color=INK)
-    axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95, edgecolor=GRID, labelcolor=INK)
+    # below the axes: inside them some curve would always be covered
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.13), ncols=2, fontsize=8.5, frameon=False, labelcolor=INK)
     about = (
         f"{checkpoint + ' · ' if checkpoint else ''}{count:,} test puzzles · changed by {', '.join(report.retry['perturb'])}"
     )
@@ -308,7 +309,7 @@ def accuracy_against_budget(report: OuterLoopReport, checkpoint: str = "") -> Fi
         _set_step_ticks(right, min(curve.steps, default=1), max([2, *curve.steps]))
         right.set_xlabel("steps of thought allowed for a puzzle, all attempts together", color=INK)
         right.set_ylim(axes.get_ylim())
-        right.legend(loc="lower right", fontsize=8.5, framealpha=0.95, edgecolor=GRID, labelcolor=INK)
+        right.legend(loc="upper left", bbox_to_anchor=(0, -0.13), ncols=2, fontsize=8.5, frameon=False, labelcolor=INK)
     return figure
 
 
