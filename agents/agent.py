@@ -368,6 +368,11 @@ def weights_as(weights: Mapping[str, Tensor], weights_type: str) -> dict[str, Te
     }
 
 
+def weights_type_of(folder: Path) -> str:
+    """How the weights of the agent in `folder` are written; a description from before there was a choice says nothing."""
+    return str(json.loads((folder / DESCRIPTION_FILE).read_text()).get("weights_type", "float32"))
+
+
 def find_agent(name_or_path: str | Path, revision: str | None = None, token: str | None = None) -> Path:
     """The folder that holds the agent called so: a folder with `agent.json`, a run folder, the name of one in the package, or, where
     none of these is there, OWNER/NAME on the Hugging Face hub, which is then fetched. `hub:OWNER/NAME` is always the hub's.

@@ -102,7 +102,7 @@ def read_published_config(path: str | Path) -> dict[str, Any]:
         ) from None
     if path.suffix in (".yaml", ".yml"):
         try:
-            import yaml  # comes with huggingface_hub
+            import yaml  # type: ignore[import-untyped]  # comes with huggingface_hub
         except ImportError:
             raise CheckpointError(
                 f'configuration {path} is YAML, which needs a package: pip install "hrm-gym[hub]"; or write its keys as JSON'

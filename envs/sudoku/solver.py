@@ -352,8 +352,8 @@ def _choose(position: np.ndarray, scratch: np.ndarray, pairs: np.ndarray, box: S
 @njit(cache=True)
 def search(
     frames: np.ndarray,
-    limit: int,
-    patience: int,
+    limit: int | np.int64,
+    patience: int | np.int64,
     coin: np.ndarray,
     answer: np.ndarray,
     scratch: np.ndarray,
