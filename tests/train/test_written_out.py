@@ -84,12 +84,12 @@ def test_flops_of_a_step_are_those_of_the_whole_batch(data, changes):
 def test_a_look_ahead_now_and_then_costs_its_share(data):
     every, never = (training_flops(SMALL.replace(q_target=target), data) for target in ("lookahead", "next-step"))
     third = training_flops(SMALL.replace(q_target="lookahead", lookahead_every=3), data)
-    assert every > never
-    assert third == pytest.approx(never + (every - never) / 3)
+    assert every > 1.3 * never
+    assert third == pytest.approx(never + (every - never) / 3, rel=1e-3)  # the Q head on the step before is small
 
 
 def test_equal_compute_gives_the_number_of_steps(tmp_path, data):
-    config = SMALL.replace(evaluate_every=0)
+    config = SMALL.replace(evaluate_every=0, optimiser_steps=12)
     budget = config.optimiser_steps * training_flops(config, data)
     for trace in (False, True):
         folder = train_written_out(config, tmp_path / str(trace), trace=trace, show_progress=False, data=data)
