@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 
 import hrm_gym
+from hrm_gym.arc_command import arc_app
+from hrm_gym.bench_train_command import bench_train
 from hrm_gym.data_command import data_app
 from hrm_gym.envs.errors import ConfigError, HRMGymError
 
@@ -26,6 +28,8 @@ app = typer.Typer(
 bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(bench_app, name="bench")
 app.add_typer(data_app, name="data")
+app.add_typer(arc_app, name="arc")
+bench_app.command("train")(bench_train)
 console = Console()
 
 AgentArgument = Annotated[
@@ -56,37 +60,67 @@ def demo(
 
 @app.command()
 def train(
-    preset: Annotated[str | None, typer.Argument(help="sudoku-4x4, sudoku-9x9, maze-9x9, arc-small or hrm-paper.")] = None,
+    preset: Annotated[
+        str | None, typer.Argument(help="sudoku-4x4, sudoku-9x9, maze-9x9, arc-small, fast or hrm-paper (see info).")
+    ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", help="Settings in a JSON file, such as a run's config.json, in place of a preset."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value, for example learning_rate=3e-4 or puzzles.size=6; may be repeated."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, puzzles and everything random.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Several, such as 0-2,7: train and evaluate each; what is done already is kept.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; without it runs/PRESET-seedSEED.")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Continue the run in this folder, to the same numbers as an unbroken run.")
     ] = None,
+    resume_if_started: Annotated[
+        bool,
+        typer.Option(
+            "--resume-if-started", help="Start, or continue where the folder has a checkpoint: for queues that restart jobs."
+        ),
+    ] = False,
 ) -> None:
-    """Train an agent. Ctrl-C saves; --resume FOLDER continues."""
+    """Train an agent. Ctrl-C saves; --resume FOLDER continues. Many GPUs: torchrun --nproc-per-node 8 -m hrm_gym train PRESET."""
+    from hrm_gym.sweeping import read_seeds, start_or_resume, sweep
     from hrm_gym.train.config import TrainConfig
     from hrm_gym.train.config import preset as preset_called
+    from hrm_gym.train.loop import read_config_file
     from hrm_gym.train.loop import train as run_training
 
     if resume is not None:
-        if preset or settings or seed is not None or device or out:
-            raise ConfigError("--resume continues a run as it was; give no preset, --set, --seed, --device or --out with it")
+        if preset or config_file or settings or seed is not None or seeds or device or out or resume_if_started:
+            raise ConfigError("--resume continues a run as it was; give no preset and no other option with it")
         config, folder = TrainConfig(), resume
     else:
-        if preset is None:
-            raise ConfigError("which preset? try: hrm-gym train sudoku-4x4 (hrm-gym info lists them)")
-        config = preset_called(preset).with_settings(settings or [])
+        if preset is not None and config_file is None:
+            config = preset_called(preset)
+        elif config_file is not None and preset is None:
+            config = read_config_file(config_file)
+        else:
+            raise ConfigError("which preset? try: hrm-gym train sudoku-4x4 (hrm-gym info lists them), or --config FILE instead")
+        config = config.with_settings(settings or [])
         config = config.replace(**{k: v for k, v in (("seed", seed), ("device", device)) if v is not None})
-        folder = out or Path("runs") / f"{config.name}-seed{config.seed}"
+        folder = out or Path("runs") / (config.name if seeds else f"{config.name}-seed{config.seed}")
+    if seeds is not None and seed is not None:
+        raise ConfigError("--seeds names the seeds; give no --seed with it")
     try:
-        run_training(config, folder, resume=resume is not None)
+        if seeds is not None:
+            console.print(f"Written: {sweep(config, read_seeds(seeds), folder, console)}")
+            return
+        if resume_if_started:
+            start_or_resume(config, folder)
+        else:
+            run_training(config, folder, resume=resume is not None)
     except KeyboardInterrupt:
-        console.print(f"Stopped; everything is in {folder}. Continue with: hrm-gym train --resume {folder}")
+        again = "the same command again" if seeds else f"hrm-gym train --resume {folder}"
+        console.print(f"Stopped; everything is in {folder}. Continue with: {again}")
         raise
     console.print(f"Trained: {folder}. Next: hrm-gym evaluate {folder}")
 

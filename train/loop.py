@@ -380,10 +380,24 @@ def read_config(folder: str | Path) -> TrainConfig:
         CheckpointError: no run there, or a broken file.
     """
     path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is not a run folder: it has no {CONFIG_FILE}")
+    return read_config_file(path)
+
+
+def read_config_file(path: str | Path) -> TrainConfig:
+    """The configuration in a JSON file, as runs write it; what is not in it has its default.
+
+    Raises:
+        CheckpointError: no such file, or one that is not JSON.
+        ConfigError: an unknown setting, or a value that does not fit.
+    """
     try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} is not a run folder: it has no {CONFIG_FILE}") from None
+        values = json.loads(Path(path).read_text())
+        if not isinstance(values, dict):
+            raise ValueError(f"expected an object of settings, found {type(values).__name__}")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}; give a JSON file of settings") from None
     except ValueError as error:
         raise CheckpointError(f"{path} is broken: {error}") from None
     return TrainConfig.from_dict(values)
