@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +13,40 @@ from hrm_gym.agents.agent import HRMAgent
 from hrm_gym.agents.backbones import build_network
 from hrm_gym.agents.network import NetworkConfig
 from hrm_gym.agents.trajectories import record
+from hrm_gym.envs import maze, sudoku
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.envs.registry import make_family
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # of pytest -n 2; None in a plain run
+if WORKER:  # one thread for each worker, and for the processes that its tests start
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+# what Numba compiles for longest, the longest first; it keeps the result on the disk
+KERNELS = {f"sudoku-{size}": lambda size=size: sudoku.solve(sudoku.generate(1, size).questions) for size in (16, 9, 6, 4)}
+KERNELS["maze"] = lambda: maze.generate(1, 9)
+LONGEST_COMPILATION = 120.0  # seconds; then a worker compiles for itself
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels(tmp_path_factory):
+    """Workers share the compilation: each takes the next kernel that nobody has taken, and all begin when all are there.
+
+    Without this each of them would compile all of it at the same time.
+    """
+    if WORKER is None:
+        return
+    shared = tmp_path_factory.getbasetemp().parent  # of all workers of this run
+    for name, compile_it in KERNELS.items():
+        try:
+            (shared / name).mkdir()
+        except FileExistsError:
+            continue
+        compile_it()
+        (shared / name / "done").touch()
+    deadline = time.monotonic() + LONGEST_COMPILATION
+    while time.monotonic() < deadline and not all((shared / name / "done").exists() for name in KERNELS):
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
