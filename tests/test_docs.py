@@ -77,6 +77,6 @@ def test_pictures_are_small_and_whole(picture):
 def test_commands_exist():
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
-    named = {name for page in PAGES for name in re.findall(r"^hrm-gym (\w+)", "\n".join(blocks(page, "sh")), flags=re.M)}
+    named = {name for page in PAGES for name in re.findall(r"^hrm-gym ([\w-]+)", "\n".join(blocks(page, "sh")), flags=re.M)}
     assert "play" in named
     assert named <= known
