@@ -126,7 +126,8 @@ def matched_config(network: NetworkConfig, trace_length: int) -> WrittenOutConfi
 
     It has the same hidden size, heads and number of blocks (HRM: those of H and L together). The inner width of the SwiGLUs makes the
     numbers equal, since the longer position table and the tokens of the trace take parameters that a hidden-state network has not.
-    Where that would leave less than half the hidden size, there is a block less.
+    Where that would leave less than half the hidden size, there is a block less. A network without positions (a mixer knows them without)
+    is matched by one with rotary positions.
 
     Args:
         network: of the agent that is compared with.
@@ -149,7 +150,7 @@ def matched_config(network: NetworkConfig, trace_length: int) -> WrittenOutConfi
             heads=network.heads,
             layers=layers,
             inner_size=1,
-            positions=network.positions,
+            positions="rope" if network.positions == "none" else network.positions,
             swiglu=network.swiglu,
             norm_eps=network.norm_eps,
             rope_theta=network.rope_theta,

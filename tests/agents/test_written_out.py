@@ -177,7 +177,7 @@ def test_a_trace_that_does_not_end_is_cut_and_the_answer_begins():
 @pytest.mark.parametrize("name", ["sudoku-4x4", "sudoku-9x9", "maze-9x9"])
 @pytest.mark.parametrize("changes", [{}, {"positions": "rope", "h_layers": 2}])
 def test_it_has_the_parameters_of_the_hrm_of_the_same_settings(name, changes):
-    config = PRESETS[name].replace(**changes)
+    config = PRESETS[name].replace(**{"backbone": "hrm", **changes})
     shape = config.network(make_family(config.family, config.puzzles["size"]))
     hrm = sum(parameter.numel() for parameter in build_network(shape).parameters())
     for room in (0, 40):
@@ -188,6 +188,16 @@ def test_it_has_the_parameters_of_the_hrm_of_the_same_settings(name, changes):
         assert abs(own - hrm) <= 0.02 * hrm
         assert matched.layers == config.h_layers + config.l_layers
         assert network.decoder.layers[0].mlp.down_proj.weight.shape[1] == matched.inner_size
+
+
+def test_a_mixer_is_matched_by_a_network_that_knows_positions():
+    shape = NetworkConfig(
+        backbone="trm-mixer", cells=16, vocabulary=6, hidden_size=64, heads=4, mlp_multiple=16, positions="none"
+    )
+    mixer = sum(parameter.numel() for parameter in build_network(shape).parameters())
+    matched = matched_config(shape, 24)
+    assert matched.positions == "rope"
+    assert abs(matched.parameters - mixer) <= 0.02 * mixer
 
 
 def test_where_the_tables_alone_are_too_large_there_is_no_match():
