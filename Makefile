@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 	$(BIN)/hrm-gym demo
 
 test: $(INSTALLED) lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 install: $(INSTALLED)
 

@@ -15,6 +15,7 @@ from hrm_gym.arc_command import arc_app
 from hrm_gym.bench_train_command import bench_train
 from hrm_gym.data_command import data_app
 from hrm_gym.envs.errors import ConfigError, HRMGymError
+from hrm_gym.model_command import model_app
 
 app = typer.Typer(
     name="hrm-gym",
@@ -29,6 +30,7 @@ bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=T
 app.add_typer(bench_app, name="bench")
 app.add_typer(data_app, name="data")
 app.add_typer(arc_app, name="arc")
+app.add_typer(model_app, name="model")
 bench_app.command("train")(bench_train)
 console = Console()
 

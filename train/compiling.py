@@ -74,8 +74,9 @@ class Thinking:
         """Do without torch.compile from now on if it can be what failed with `error`: True; False where it cannot."""
         if self.mode == "off" or self.works:
             return False
-        lines = str(error).strip().splitlines() or [""]
-        self.report(f"torch.compile ({self.mode}) failed, training runs without it: {type(error).__name__}: {lines[0][:200]}")
+        # torch's own first line names the backend only, the cause comes second
+        cause = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
+        self.report(f"torch.compile ({self.mode}) failed, training runs without it: {type(error).__name__}: {cause[:200]}")
         self.mode = "off"
         self.judge_step, self.advance_step = self._judge, self.network.advance
         for module in self._modules():

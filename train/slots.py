@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hrm_gym.agents.network import RecursiveNetwork, State, StepOutput
+from hrm_gym.envs.errors import CheckpointError
 from hrm_gym.train.checkpoint import copy_into
 from hrm_gym.train.config import TrainConfig
 from hrm_gym.train.data import TrainingPuzzles
@@ -123,10 +124,14 @@ class Slots:
         """Take this part out of the `tensors` of all slots.
 
         Raises:
-            CheckpointError: other shapes.
+            CheckpointError: another number of slots, or other shapes.
         """
         own = {name: torch.empty_like(tensor) for name, tensor in self.tensors().items()}
         for name, tensor in own.items():
+            if len(whole[name]) != self.config.batch_size:
+                raise CheckpointError(
+                    f"checkpoint: {name} has {len(whole[name])} slots; this run expects batch_size = {self.config.batch_size}"
+                )
             copy_into(tensor, whole[name][self.part], name)
         for name in self.TENSORS:
             setattr(self, name, own[name])

@@ -50,8 +50,7 @@ def told_and_numbers(config):
     return told, trainer
 
 
-@pytest.mark.parametrize("mode", ["modules", "step"])
-@pytest.mark.parametrize("target", ["lookahead", "next-step"])
+@pytest.mark.parametrize(("mode", "target"), [("modules", "next-step"), ("step", "lookahead")])
 def test_a_compiled_run_gives_the_numbers_of_an_eager_one(backend, mode, target):
     config = SMALL.replace(q_target=target, draft_loss="stablemax" if target == "lookahead" else "softmax")
     told, compiled = told_and_numbers(config.replace(compile=mode))
@@ -66,7 +65,8 @@ def test_a_compiled_run_gives_the_numbers_of_an_eager_one(backend, mode, target)
 
 @pytest.mark.parametrize("backbone", sorted(set(BACKBONES) - {"hrm"}))
 def test_every_backbone_is_one_whole_graph(backend, backbone):
-    told, trainer = told_and_numbers(SMALL.replace(backbone=backbone, compile="step", precision="bfloat16"))
+    config = SMALL.replace(backbone=backbone, compile="step", precision="bfloat16", h_cycles=1, l_cycles=1)
+    told, trainer = told_and_numbers(config)
     assert not told
     assert trainer.thinking.mode == "step"
 
@@ -74,13 +74,13 @@ def test_every_backbone_is_one_whole_graph(backend, backbone):
 @pytest.mark.parametrize("mode", ["modules", "step"])
 def test_a_failing_compiler_is_told_of_and_survived(backend, mode):
     def broken(graph, inputs):
-        raise RuntimeError("no compiler here\nand more")
+        raise RuntimeError("no compiler here\nand much more of it\nand a stack")
 
     backend["backend"] = broken
     told, trainer = told_and_numbers(SMALL.replace(compile=mode))
     assert len(told) == 1
     assert told[0].startswith(f"torch.compile ({mode}) failed, training runs without it: ")
-    assert "no compiler here" in told[0] and "and more" not in told[0]
+    assert "no compiler here" in told[0] and "\n" not in told[0] and "stack" not in told[0]
     assert trainer.agent().description["trained"]["compile"] == "off"
     _, eager = told_and_numbers(SMALL)
     for name, values in eager.network.state_dict().items():
@@ -130,7 +130,7 @@ def test_no_step_makes_the_host_wait(changes):
         trainer.train_step()
         trainer.train_step()
         with pytest.raises(AssertionError, match="the host waits"):
-            trainer.read_metrics()
+            trainer.sums["loss"].item()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
