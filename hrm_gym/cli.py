@@ -16,6 +16,7 @@ from hrm_gym.bench_train_command import bench_train
 from hrm_gym.data_command import data_app
 from hrm_gym.envs.errors import ConfigError, HRMGymError
 from hrm_gym.model_command import model_app
+from hrm_gym.written_out_command import written_out
 
 app = typer.Typer(
     name="hrm-gym",
@@ -31,6 +32,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(data_app, name="data")
 app.add_typer(arc_app, name="arc")
 app.add_typer(model_app, name="model")
+app.command("written-out")(written_out)
 bench_app.command("train")(bench_train)
 console = Console()
 
@@ -164,14 +166,16 @@ def evaluate(
 ) -> None:
     """Measure an agent on puzzles it has not seen: three kinds of accuracy, steps, calibration of its Q values, speed."""
     from hrm_gym.agents.agent import HRMAgent
-    from hrm_gym.comparing import agent_and_puzzles
+    from hrm_gym.agents.loading import load_agent
+    from hrm_gym.comparing import test_puzzles_for
     from hrm_gym.train.evaluate import evaluate as measure
     from hrm_gym.train.evaluate import play, retry_for
     from hrm_gym.train.plots import accuracy_against_budget, save_png
     from hrm_gym.train.progress import solving_progress
     from hrm_gym.watch import environment_of
 
-    loaded, test = agent_and_puzzles(agent, puzzles, source, device)
+    loaded = load_agent(agent, device)
+    test = test_puzzles_for(loaded, puzzles, source)
     others = [HRMAgent.from_pretrained(name, device) for name in other or ()]
     retry = retry_for(loaded, halting, attempts, perturb, sigma, seed)
     if retry is None and (perturb or others or out or sigma is not None):

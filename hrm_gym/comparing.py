@@ -13,6 +13,7 @@ from rich.table import Table
 from hrm_gym.agents.agent import HRMAgent
 from hrm_gym.agents.halting import HaltingStrategy, halting_strategy
 from hrm_gym.agents.trajectories import record
+from hrm_gym.agents.written_out import WrittenOutAgent
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.train.calibrate import calibrated_strategies, split_trajectories, strategies_with
 from hrm_gym.train.compare import Comparison, compare, default_strategies, write_csv, write_json
@@ -117,6 +118,15 @@ def agent_and_puzzles(name: str, count: int, source: str | None, device: str) ->
         SourceError: a source that cannot be read.
     """
     agent = HRMAgent.from_pretrained(name, device)
+    return agent, test_puzzles_for(agent, count, source)
+
+
+def test_puzzles_for(agent: HRMAgent | WrittenOutAgent, count: int, source: str | None) -> Puzzles:
+    """Test puzzles as `agent`'s own training had them held out, or of `source`.
+
+    Raises:
+        SourceError: a source that cannot be read.
+    """
     trained = agent.description.get("trained", {}).get("config")
     if trained:
         config = TrainConfig.from_dict(trained)
@@ -124,7 +134,7 @@ def agent_and_puzzles(name: str, count: int, source: str | None, device: str) ->
         config = TrainConfig(family="arc", puzzles={"max_size": agent.family.shape[0]})
     else:
         config = TrainConfig(family=agent.family.name, puzzles={"size": agent.family.shape[0]})
-    return agent, load_test_puzzles(config, count, source)
+    return load_test_puzzles(config, count, source)
 
 
 def summary(comparisons: Sequence[Comparison]) -> Table:

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from hrm_gym.agents.agent import HRMAgent
+from hrm_gym.agents.written_out import WrittenOutAgent
 from hrm_gym.envs import drawing
 from hrm_gym.envs.episode import PuzzleEnv
 from hrm_gym.envs.errors import ConfigError
@@ -20,7 +21,7 @@ from hrm_gym.train.config import TrainConfig
 ENVIRONMENT_OF_FAMILY = {"sudoku": "HRM-Sudoku-v0", "maze": "HRM-Maze-v0", "arc": "HRM-ARC-v0"}
 
 
-def puzzle_settings(agent: HRMAgent) -> dict[str, Any]:
+def puzzle_settings(agent: HRMAgent | WrittenOutAgent) -> dict[str, Any]:
     """The settings, as in `gymnasium.make`, of the puzzles that `agent` was trained for, on the test split."""
     trained = agent.description.get("trained", {}).get("config")
     puzzles: dict[str, Any] = dict(TrainConfig.from_dict(trained).puzzles) if trained else {}
@@ -31,7 +32,7 @@ def puzzle_settings(agent: HRMAgent) -> dict[str, Any]:
     return puzzles
 
 
-def environment_of(agent: HRMAgent, **settings: Any) -> PuzzleEnv:
+def environment_of(agent: HRMAgent | WrittenOutAgent, **settings: Any) -> PuzzleEnv:
     """The environment of the puzzles that `agent` was trained for, on the test split; `settings` as in `gymnasium.make`."""
     settings = {**puzzle_settings(agent), "max_steps": agent.max_steps, **settings}
     env = gymnasium.make(ENVIRONMENT_OF_FAMILY[agent.family.name], **settings).unwrapped

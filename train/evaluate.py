@@ -19,10 +19,13 @@ import numpy as np
 from rich.table import Table
 
 from hrm_gym.agents.agent import HRMAgent, write_whole
+from hrm_gym.agents.flops import forward_flops
 from hrm_gym.agents.halting import Fixed, HaltingStrategy, halting_strategy
 from hrm_gym.agents.outer_loop import judge_attempts
 from hrm_gym.agents.retry import SINGLE_PASS, Retry
 from hrm_gym.agents.solutions import RetrySolutions, Solutions
+from hrm_gym.agents.written_out import WrittenOutAgent
+from hrm_gym.envs.errors import ConfigError
 from hrm_gym.envs.puzzles import Puzzles
 from hrm_gym.train.statistics import calibration, wilson_interval
 
@@ -59,6 +62,8 @@ class Measured:
         calibration_error: expected calibration error of sigmoid(Q-halt) at the halt against verified, 10 bins of equal width.
         puzzles_per_second: in slots, from handing the puzzles over to having all the answers.
         seconds: that this took.
+        flops_per_puzzle: floating-point operations of the network's forward passes, on average (`agents.flops`): what agents that think in
+            different ways are compared by.
     """
 
     halting: str
@@ -73,6 +78,7 @@ class Measured:
     calibration_error: float
     puzzles_per_second: float
     seconds: float
+    flops_per_puzzle: float
 
 
 @dataclass(frozen=True)
@@ -143,12 +149,13 @@ class EvaluationReport:
         row("steps: median", [f"{m.median_steps:g}" for m in columns])
         row("steps: 95th percentile", [f"{m.p95_steps:g}" for m in columns])
         row("calibration error of Q-halt", [f"{m.calibration_error:.3f}" for m in columns])
+        row("forward FLOPs per puzzle", [f"{m.flops_per_puzzle:.3g}" for m in columns])
         row("puzzles per second", [f"{m.puzzles_per_second:,.0f}" for m in columns])
         return table
 
 
 def evaluate(
-    agent: HRMAgent,
+    agent: HRMAgent | WrittenOutAgent,
     puzzles: Puzzles,
     halting: str | HaltingStrategy | None = None,
     max_steps: int | None = None,
@@ -181,14 +188,19 @@ def evaluate(
         started = time.perf_counter()
         report = None if progress is None else (lambda finished: progress(done + finished))
         solutions = agent.solve(puzzles, halting=by, max_steps=steps, slots=slots, progress=report)
-        return measured(solutions, puzzles, by, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return measured(solutions, puzzles, by, seconds, forward_flops(agent, solutions))
 
     learned = measure(strategy)
     done = len(puzzles)
     all_steps = measure(Fixed(steps))
     done = 2 * len(puzzles)
     report = None if progress is None else (lambda finished: progress(done + finished))
-    outer_loop = None if retry is None else measure_outer_loop(agent, puzzles, retry, strategy, steps, slots, others, report)
+    outer_loop = None
+    if retry is not None:
+        if not isinstance(agent, HRMAgent):
+            raise ConfigError("an agent that writes its answer has no retries of its own; evaluate it with --attempts 1")
+        outer_loop = measure_outer_loop(agent, puzzles, retry, strategy, steps, slots, others, report)
     return EvaluationReport(
         checkpoint=checkpoint,
         family=agent.family.name,
@@ -301,7 +313,7 @@ class OuterLoopReport:
 
 
 def retry_for(
-    agent: HRMAgent,
+    agent: HRMAgent | WrittenOutAgent,
     halting: str | HaltingStrategy | None = None,
     attempts: int | None = None,
     perturb: Sequence[str] | None = None,
@@ -312,13 +324,15 @@ def retry_for(
 
     Args:
         attempts: K; 1: no retries; None: DEFAULT_ATTEMPTS, but none where only the answers could judge them (a halting strategy that
-            looks at the answers of a family without rules).
+            looks at the answers of a family without rules), and none for an agent that writes its answer.
         perturb, sigma: None: `Retry`'s own.
 
     Raises:
         ConfigError: a value outside its range.
     """
     strategy = agent.halting if halting is None else halting_strategy(halting)
+    if attempts is None and isinstance(agent, WrittenOutAgent):
+        attempts = 1
     if attempts is None and not agent.family.has_rules and strategy.needs & {"verified", "correct"}:
         attempts = 1
     if attempts == 1:
@@ -421,8 +435,10 @@ def share(mask: np.ndarray) -> float:
     return float(mask.mean()) if len(mask) else float("nan")
 
 
-def measured(solutions: Solutions, puzzles: Puzzles, strategy: HaltingStrategy, seconds: float) -> Measured:
-    """The figures of `solutions` to `puzzles`, which took `seconds`. All but the speed are nan where there is no puzzle."""
+def measured(solutions: Solutions, puzzles: Puzzles, strategy: HaltingStrategy, seconds: float, flops: np.ndarray) -> Measured:
+    """The figures of `solutions` to `puzzles`, which took `seconds` and `flops`, float64[N].
+
+    All but the speed are nan where there is no puzzle."""
     count = len(puzzles)
     same = (solutions.drafts == puzzles.answers).reshape(count, puzzles.questions[0].size if count else 1)
 
@@ -442,6 +458,7 @@ def measured(solutions: Solutions, puzzles: Puzzles, strategy: HaltingStrategy, 
         calibration_error=calibration(solutions.halt_values, solutions.verified).error,
         puzzles_per_second=count / seconds,
         seconds=seconds,
+        flops_per_puzzle=mean(flops),
     )
 
 
