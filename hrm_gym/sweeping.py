@@ -69,12 +69,12 @@ def sweep(config: TrainConfig, seeds: Sequence[int], folder: Path, console: Cons
     for heading in ("seed", "accuracy %", "mean steps", "all steps: accuracy %", "calibration error"):
         table.add_column(heading, justify="right")
     rows = []
-    for report in reports:
-        learned, all_steps = report["learned"], report["all_steps"]
+    for figures in reports:
+        learned, all_steps = figures["learned"], figures["all_steps"]
         rows.append(
             [100 * learned["accuracy"], learned["mean_steps"], 100 * all_steps["accuracy"], learned["calibration_error"]]
         )
-        table.add_row(str(report["seed"]), *(f"{value:.{digits}f}" for value, digits in zip(rows[-1], DIGITS, strict=True)))
+        table.add_row(str(figures["seed"]), *(f"{value:.{digits}f}" for value, digits in zip(rows[-1], DIGITS, strict=True)))
     if len(rows) > 1:
         for name, values in (("mean", np.mean(rows, axis=0)), ("standard deviation", np.std(rows, axis=0, ddof=1))):
             table.add_row(name, *(f"{value:.{digits}f}" for value, digits in zip(values, DIGITS, strict=True)))

@@ -95,9 +95,9 @@ def write_ablation_report(
         },
     }
     write_whole(folder / "ablation.json", (json.dumps(plain(kept), indent=2) + "\n").encode())
-    write_whole(folder / "report.md", as_markdown(facts, answers, cells).encode())
+    write_whole(folder / "report.md", as_markdown(facts, answers, cells, len(results.grid.seeds)).encode())
     page = folder / "report.html"
-    write_whole(page, as_html(facts, answers, cells).encode())
+    write_whole(page, as_html(facts, answers, cells, len(results.grid.seeds)).encode())
     return page
 
 
@@ -175,6 +175,11 @@ def number(value: float) -> str:
 
 def _steps(count: float) -> str:
     return f"{count:g} step{'' if count == 1 else 's'}"
+
+
+def _seeds(results: Results) -> str:
+    count = len(results.grid.seeds)
+    return "one seed" if count == 1 else f"mean of {count} seeds"
 
 
 def _kept(pairs: dict[str, Accuracy | Difference]) -> dict[str, Any]:
@@ -467,7 +472,7 @@ def retry(results: Results, random: np.random.Generator) -> Answer:
     right.invert_yaxis()
     right.set_xlabel("accuracy, %", color=INK)
     _legend_below(right)
-    heading(right, "Every run", f"{results.test_puzzles:,} test puzzles · mean of {len(results.grid.seeds)} seed(s)")
+    heading(right, "Every run", f"{results.test_puzzles:,} test puzzles · {_seeds(results)}")
     return Answer(
         "retry",
         question,
@@ -542,7 +547,8 @@ def _bars(measured: dict[str, Accuracy], title: str, kind: str, results: Results
 def _with_bars(axes: Axes, places: Sequence[float], measured: Sequence[Accuracy], colour: str, label: str) -> None:
     values = np.array([100 * each.value for each in measured])
     lows, highs = (np.array([100 * getattr(each, end) for each in measured]) for end in ("low", "high"))
-    axes.errorbar(places, values, yerr=np.stack((values - lows, highs - values)), fmt="o", color=colour, markersize=7, capsize=3, elinewidth=1.4,
+    around = np.stack((values - lows, highs - values))
+    axes.errorbar(places, values, yerr=around, fmt="o", color=colour, markersize=7, capsize=3, elinewidth=1.4,
                   label=label, zorder=3)  # fmt: skip
     if measured and len(measured[0].seeds) > 1:
         spread = [(place, 100 * seed) for place, each in zip(places, measured, strict=True) for seed in each.seeds]
@@ -579,7 +585,7 @@ def _finish(axes: Axes, title: str, kind: str, results: Results, legend: bool = 
     axes.set_ylim(max(-3.0, low), min(103.0, max(high, low + 5)))
     if legend:
         _legend_below(axes)
-    heading(axes, title, f"{kind} · {results.test_puzzles:,} test puzzles · mean of {len(results.grid.seeds)} seed(s)")
+    heading(axes, title, f"{kind} · {results.test_puzzles:,} test puzzles · {_seeds(results)}")
 
 
 # -- the files ----------------------------------------------------------------------------------------------------------------
@@ -619,7 +625,7 @@ def _cell_row(results: Results, cell: Cell) -> list[str]:
     ]  # fmt: skip
 
 
-def how_to_read(results_seeds: int) -> str:
+def how_to_read(seeds: int) -> str:
     return (
         "Accuracy is the share of test puzzles with a right answer; each number names its kind. In brackets are 95 % intervals: Wilson's "
         f"for an accuracy; for a difference the bootstrap over puzzles ({RESAMPLES:,} resamples), paired, since all runs are tested on the "
@@ -627,19 +633,15 @@ def how_to_read(results_seeds: int) -> str:
         + (
             "They say what other puzzles might change; what another training might is seen in the seeds, and a difference is only called "
             "one if all seeds agree in its direction."
-            if results_seeds > 1
+            if seeds > 1
             else "They say what other puzzles might change, not what another training would: there is one seed."
         )
     )
 
 
-def _seed_count(facts: dict[str, str]) -> int:
-    return facts["runs"].count(",") + 1
-
-
-def as_markdown(facts: dict[str, str], answers: Sequence[Answer], cells: Answer) -> str:
+def as_markdown(facts: dict[str, str], answers: Sequence[Answer], cells: Answer, seeds: int) -> str:
     lines = ["# Ablations", "", *(f"- {name}: {f'`{text}`' if name == 'command' else text}" for name, text in facts.items())]
-    lines += ["", how_to_read(_seed_count(facts)), ""]
+    lines += ["", how_to_read(seeds), ""]
     for answer in [*answers, cells]:
         lines += [f"## {answer.question}", "", *([" ".join(answer.sentences), ""] if answer.sentences else [])]
         if answer.rows:
@@ -652,11 +654,11 @@ def as_markdown(facts: dict[str, str], answers: Sequence[Answer], cells: Answer)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def as_html(facts: dict[str, str], answers: Sequence[Answer], cells: Answer) -> str:
+def as_html(facts: dict[str, str], answers: Sequence[Answer], cells: Answer, seeds: int) -> str:
     """One file that opens without a network."""
     known = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>\n" for name, text in facts.items())
     parts = [
-        f"<h1>Ablations</h1>\n<section><dl>{known}</dl>\n<p class='muted'>{html.escape(how_to_read(_seed_count(facts)))}</p></section>\n"
+        f"<h1>Ablations</h1>\n<section><dl>{known}</dl>\n<p class='muted'>{html.escape(how_to_read(seeds))}</p></section>\n"
     ]
     for answer in [*answers, cells]:
         words = f"<p>{html.escape(' '.join(answer.sentences))}</p>\n" if answer.sentences else ""

@@ -53,9 +53,9 @@ class Thinking:
             for module in self._modules():
                 module.compile(fullgraph=True, backend=backend)
         elif self.mode != "off":
-            options = {"mode": "reduce-overhead"} if self.mode == "cuda-graphs" else {}
-            self.judge_step = torch.compile(self._judge, fullgraph=True, backend=backend, **options)
-            self.advance_step = torch.compile(network.advance, fullgraph=True, backend=backend, **options)
+            kind = "reduce-overhead" if self.mode == "cuda-graphs" else None
+            self.judge_step = torch.compile(self._judge, fullgraph=True, backend=backend, mode=kind)
+            self.advance_step = torch.compile(network.advance, fullgraph=True, backend=backend, mode=kind)
 
     def judge(self, state: State, tokens: Tensor, labels: Tensor, puzzle_rows: Tensor | None) -> Judged:
         """One step: the next state and the output, as `RecursiveNetwork.advance`; the drafts uint8[B, cells]; their losses float[B]."""

@@ -473,7 +473,7 @@ class EpisodeRecord:
     draft: np.ndarray
 
 
-def play(agent: HRMAgent, env: gymnasium.Env[Any, Any], puzzles: Puzzles) -> list[EpisodeRecord]:
+def play(agent: HRMAgent | WrittenOutAgent, env: gymnasium.Env[Any, Any], puzzles: Puzzles) -> list[EpisodeRecord]:
     """Play each of `puzzles` in the Gymnasium environment `env`, one after the other: the slow road, which any agent goes.
 
     `env` is one of the draft environments (wrapped or not); its puzzles are not used, its rewards are. With one attempt and at least as
@@ -483,7 +483,7 @@ def play(agent: HRMAgent, env: gymnasium.Env[Any, Any], puzzles: Puzzles) -> lis
         PuzzleError: puzzles that do not fit the environment.
     """
     records = []
-    state = None  # kept from episode to episode, so that random strategies see a new puzzle each time
+    state: Any = None  # kept from episode to episode, so that random strategies see a new puzzle each time
     for row in range(len(puzzles)):
         observation, info = env.reset(options={"puzzle": puzzles.take([row])})
         reward, steps, over = 0.0, 0, False
