@@ -157,7 +157,7 @@ def test_interrupted_and_resumed_gives_the_same_results(tmp_path, monkeypatch, c
 def test_the_control_that_writes_is_a_run_like_the_others(tmp_path):
     grid = Grid(TINY, ("hrm",), (1,), (4,), (0,), attempts=3)
     cell = dataclasses.replace(grid.centre, written_out="answer")
-    budget = 1e7
+    budget = 1e8
     result = run_cell(grid, Plan({"hrm": 1.0}, {"hrm": 1}, budget), cell, tmp_path)
     assert result == read_result(result_file(tmp_path, cell))
     assert result["training_flops"] == pytest.approx(budget, rel=0.5 / result["optimiser_steps"])
@@ -250,7 +250,7 @@ def test_one_of_everything_is_a_report_as_well(tmp_path):
     results = invented(grid, lambda cell, step: 1.0)
     results[grid.centre]["retry"] = None
     page = write_ablation_report(Results(grid, results), tmp_path, "hrm-gym ablate")
-    assert page.read_text().count("Not varied in this grid") == 2 + 0
+    assert page.read_text().count("Not varied in this grid") == 2
     assert "there is one seed" in page.read_text()
 
 
