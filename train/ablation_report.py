@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-import hrm_gym
 from hrm_gym.agents.agent import write_whole
 from hrm_gym.train.ablation import (
     RESAMPLES,
@@ -113,7 +113,7 @@ def about(results: Results, command: str, seconds: float | None, jobs: int) -> d
         "centre": f"{grid.centre.setting}; "
         + ("all combinations of the axes" if grid.full else "one axis at a time is varied around it"),
         "equal between backbones": "training FLOPs" if grid.equal == "compute" else "optimiser steps",
-        "device": f"{results.device}, PyTorch {torch.__version__}, hrm-gym {hrm_gym.__version__}",
+        "device": f"{results.device}, PyTorch {torch.__version__}, hrm-gym {version('hrm-gym')}",
         "time": f"{results.run_seconds:,.0f} s of training and testing, all runs added up",
     }
     if seconds is not None:
