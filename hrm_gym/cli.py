@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 import hrm_gym
+from hrm_gym.ablate_command import ablate
 from hrm_gym.arc_command import arc_app
 from hrm_gym.bench_train_command import bench_train
 from hrm_gym.data_command import data_app
@@ -33,6 +34,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(arc_app, name="arc")
 app.add_typer(model_app, name="model")
 app.command("written-out")(written_out)
+app.command("ablate")(ablate)
 bench_app.command("train")(bench_train)
 console = Console()
 
@@ -211,7 +213,9 @@ def evaluate(
         )
         reward = sum(record.reward for record in records) / len(records)
         agreement = "the same answers and steps as in slots" if same else "NOT the same answers as in slots"
-        console.print(f"In the Gymnasium environment: {len(records)} episodes, mean reward {reward:.2f}, {agreement}.")
+        console.print(
+            f"In the Gymnasium environment: {len(records)} episodes, mean reward {reward:.2f}, {agreement}.", soft_wrap=True
+        )
 
 
 @app.command()

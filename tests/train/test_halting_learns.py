@@ -64,7 +64,7 @@ class World(RecursiveNetwork):
     def build(self, generator):
         self.L_init.zero_()
 
-    def step(self, state, tokens, puzzle_ids=None):
+    def advance(self, state, tokens, puzzle_rows=None):
         kind = tokens[:, 0] - int(FAMILY.tokens[0])
         step = state.z_l[:, 0, 0].long() + 1
         place = (kind - 1) * MAX_STEPS + (step - 1).clamp(max=MAX_STEPS - 1)
