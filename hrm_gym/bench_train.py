@@ -634,35 +634,27 @@ def _print(
 ) -> None:
     where = about["device"] if about["device"] != "cpu" else f"{about['processor']}, {about['threads']} threads"
     table = Table(title=f"Training {name}: {where}, torch {about['torch']}", title_style="bold")
-    for heading in ("loop", "backbone", "precision", "batch", "compile"):
+    # what follows from the rest, or is the same in many rows, gives way on a narrow terminal; the file has everything
+    wide = console.width >= 140
+    for heading in ("loop", "backbone", "precision, batch, compile"):
         table.add_column(heading)
-    for heading in (
-        "parameters",
-        "examples/s",
-        "steps/s",
-        "ms a step",
-        "puzzles/s",
-        "GFLOP/example",
-        "utilisation",
-        "peak memory",
-    ):
+    headings = ("examples/s", "ms a step", "GFLOP/example", "utilisation", "peak memory")
+    for heading in (*headings, "steps/s", "puzzles/s", "parameters") if wide else headings:
         table.add_column(heading, justify="right")
     for row in rows:
-        labels = (row.loop, row.backbone, row.precision, str(row.batch_size), row.compile)
+        labels = (row.loop, row.backbone, f"{row.precision}, {row.batch_size}, {row.compile}")
         if row.failed:
             table.add_row(*labels, row.failed)
             continue
-        table.add_row(
-            *labels,
-            f"{row.parameters:,}",
+        figures = (
             _number(row.examples_per_second),
-            _number(row.steps_per_second),
             f"{_number(row.step_milliseconds)} ({_number(min(row.milliseconds))} to {_number(max(row.milliseconds))})",
-            _number(row.puzzles_per_second),
             _number(row.flops_per_example / 1e9),
             f"{100 * row.utilisation:.1f} %",
             _bytes(row.peak_memory),
         )
+        more = (_number(row.steps_per_second), _number(row.puzzles_per_second), f"{row.parameters:,}")
+        table.add_row(*labels, *figures, *(more if wide else ()))
     console.print(table)
     for precision, (rate, source) in peaks.items():
         console.print(f"utilisation in {precision} is of {rate / 1e12:.3g} TFLOP/s ({source})", highlight=False)

@@ -67,7 +67,8 @@ def demo(
 @app.command()
 def train(
     preset: Annotated[
-        str | None, typer.Argument(help="sudoku-4x4, sudoku-9x9, maze-9x9, arc-small, fast or hrm-paper (see info).")
+        str | None,
+        typer.Argument(help="sudoku-4x4, sudoku-6x6, sudoku-9x9, maze-9x9, arc-small, fast or hrm-paper (see info)."),
     ] = None,
     config_file: Annotated[
         Path | None,

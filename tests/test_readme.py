@@ -40,7 +40,7 @@ def test_the_table_of_environments_is_the_registry():
 def test_commands_exist():
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
-    named = set(re.findall(r"^hrm-gym (\w+)", "\n".join(blocks("sh")), flags=re.MULTILINE))
+    named = set(re.findall(r"^hrm-gym ([\w-]+)", "\n".join(blocks("sh")), flags=re.MULTILINE))
     assert named
     assert named <= known
 

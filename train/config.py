@@ -309,17 +309,19 @@ def _read(name: str, value: Any, kind: Any) -> Any:
 # The small presets train on a laptop CPU in minutes; "fast" and "hrm-paper" want a GPU. Sudoku-Extreme's 1,000 training puzzles come from
 # the hub; puzzles of one's own: --set puzzles.source=csv:train.csv --set test_source=csv:test.csv
 PRESETS: dict[str, TrainConfig] = {
-    # each H cycle is a step: the agent may halt after every one
+    # Each H cycle is a step: the agent may halt after every one. With the gradient through the whole cycle it learns several times faster
+    # than with the one-step gradient of backbone=hrm.
     "sudoku-4x4": TrainConfig(
         name="sudoku-4x4",
         family="sudoku",
         puzzles={"size": 4, "difficulty": "hard"},
         train_puzzles=20_000,
+        backbone="hrm-full",
         hidden_size=64,
         heads=4,
         expansion=2.0,
         batch_size=128,
-        optimiser_steps=5_000,
+        optimiser_steps=2_500,
         learning_rate=4e-3,
         weight_decay=0.3,
         exploration=0.3,
