@@ -28,7 +28,7 @@ from hrm_gym.envs.arc.family import ArcFamily
 from hrm_gym.envs.arc.submission import TRANSDUCTIVE
 from hrm_gym.envs.arc.tasks import ArcTask, load_tasks
 from hrm_gym.envs.errors import ConfigError, PuzzleError
-from hrm_gym.train.config import TrainConfig
+from hrm_gym.train.config import TrainConfig, preset
 from hrm_gym.train.data import TrainingData
 from hrm_gym.train.loop import AGENT_FOLDER, CONFIG_FILE, Trainer
 from hrm_gym.train.progress import Progress
@@ -40,31 +40,7 @@ FEWEST_STEPS = 20
 
 # Learns small tasks fast on a CPU; docs/arc.md says how it was chosen. The mixer learns where a cell's answer comes from, a shift or a
 # rotation say, far sooner than attention does.
-ADAPTATION = TrainConfig(
-    name="arc-adapt",
-    family="arc",
-    puzzles={"dataset": "arc-agi-1", "split": "training"},
-    augment=False,
-    augmentations=300,
-    backbone="trm-mixer",
-    positions="none",
-    hidden_size=64,
-    heads=4,
-    expansion=2.0,
-    l_layers=2,
-    h_cycles=1,
-    l_cycles=1,
-    puzzle_embedding_size=64,
-    max_steps=4,
-    batch_size=64,
-    learning_rate=4e-3,
-    warmup_steps=50,
-    weight_decay=0.5,
-    validation_puzzles=0,
-    device="cpu",
-    evaluate_every=0,
-    keep="last",
-)
+ADAPTATION = preset("arc-small").replace(name="arc-adapt", device="cpu", evaluate_every=0)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_the_hub_understands_the_metadata(card, evaluation):
 
 def test_the_card_says_how_it_was_trained(card):
     for words in (
-        "- command: `hrm-gym train sudoku-4x4 --seed 0 --device cpu`",
+        "- command: `hrm-gym train sudoku-4x4 --seed 0 --device cpu --set backbone=hrm --set optimiser_steps=5000`",
         "- data: 20,000 puzzles (sudoku, generate, size 4, difficulty hard; split train), each shown under random symmetries",
         "- seed: 0",
         "- device: cpu",
