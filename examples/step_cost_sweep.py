@@ -26,8 +26,9 @@ from hrm_gym.agents import HRMAgent
 from hrm_gym.agents.agent import write_whole
 from hrm_gym.envs.errors import ConfigError
 from hrm_gym.train import TrainConfig, preset, train
+from hrm_gym.train.checkpoint import load_checkpoint
 from hrm_gym.train.data import load_test_puzzles
-from hrm_gym.train.loop import CONFIG_FILE, read_config
+from hrm_gym.train.loop import CHECKPOINT_FILE, CONFIG_FILE, read_config
 from hrm_gym.train.plots import INK, LEARNED, heading, new_figure, save_png
 
 COSTS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -45,8 +46,8 @@ def trained_agent(config: TrainConfig, folder: Path) -> HRMAgent:
 
 
 def finished(folder: Path, config: TrainConfig) -> bool:
-    trained = HRMAgent.from_pretrained(folder, "cpu").description["trained"]
-    return bool(trained["optimiser_steps"] == config.optimiser_steps)
+    # the agent may be the best of the run, from an earlier step; the checkpoint is always the last state
+    return bool(load_checkpoint(folder / CHECKPOINT_FILE)["optimiser_step"] == config.optimiser_steps)
 
 
 def measure(config: TrainConfig, folder: Path, puzzles: int) -> dict[str, float]:
